@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 
-# Workers already fill the cores, so BLAS gets one thread in each. NumPy reads this when it is loaded.
+# Workers already fill the cores, so BLAS gets one thread in each. It reads this when it is loaded,
+# which is why the imports below come second.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-import pytest
-from hypothesis import HealthCheck, settings
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 _UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile(
