@@ -1,0 +1,57 @@
+"""What a number is: formats as data, rounding, words, and a close look at single values."""
+
+from __future__ import annotations
+
+from tinymp.formats.decode import decode
+from tinymp.formats.dtype import (
+    DTYPES,
+    DType,
+    bfloat16,
+    bool_,
+    dtype_of,
+    float8_e4m3fn,
+    float8_e5m2,
+    float16,
+    float32,
+    float64,
+    int64,
+)
+from tinymp.formats.encode import encode
+from tinymp.formats.finfo import FloatInfo, finfo
+from tinymp.formats.packing import pack, unpack
+from tinymp.formats.promotion import promote
+from tinymp.formats.rounding import (
+    MODES,
+    RoundingState,
+    active_rounding,
+    rounding,
+    set_rounding,
+    using_rounding,
+)
+
+__all__ = [
+    "DTYPES",
+    "MODES",
+    "DType",
+    "FloatInfo",
+    "RoundingState",
+    "active_rounding",
+    "bfloat16",
+    "bool_",
+    "decode",
+    "dtype_of",
+    "encode",
+    "finfo",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float16",
+    "float32",
+    "float64",
+    "int64",
+    "pack",
+    "promote",
+    "rounding",
+    "set_rounding",
+    "unpack",
+    "using_rounding",
+]

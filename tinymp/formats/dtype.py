@@ -1,0 +1,218 @@
+"""What is a number format? A few integers, from which everything else about it follows.
+
+A binary floating-point word is a sign bit, an exponent field and a significand field. Its value is
+
+    normal      (-1)^sign * 2^(exponent - bias)  * 1.significand      exponent field above zero
+    subnormal   (-1)^sign * 2^(1 - bias)         * 0.significand      exponent field zero
+
+and what the topmost exponent field means is a choice of the format: infinities and NaNs (IEEE 754-2019,
+section 3.4), or, in E4M3FN, ordinary numbers with the all-ones word as the only NaN (Micikevicius et
+al., "FP8 Formats for Deep Learning", 2022, section 3). The encoder and the decoder read these integers
+and know no format by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["float", "int", "bool"]
+NanRule = Literal["ieee", "all_ones"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DType:
+    """A number format as data. Formats are compared by identity: there is one object of each.
+
+    `significand_bits` counts the stored fraction bits; the leading bit of a normal number is implied.
+    `storage` is the NumPy dtype that holds the format in memory, `words` the unsigned integer of the
+    same size in which `encode` and `decode` speak.
+    """
+
+    name: str
+    kind: Kind
+    storage: np.dtype[Any]
+    words: np.dtype[Any]
+    exponent_bits: int = 0
+    significand_bits: int = 0
+    bias: int = 0
+    has_infinity: bool = True
+    nan_rule: NanRule = "ieee"
+    default_rounding: str = "nearest_even"
+
+    def __repr__(self) -> str:
+        return f"tinymp.{self.name}"
+
+    def __reduce__(self) -> tuple[Callable[[str], DType], tuple[str]]:
+        # A copied or unpickled format must be the very object that identity comparisons know.
+        return dtype_of, (self.name,)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one element takes in memory."""
+        return int(self.storage.itemsize)
+
+    # The words that mean something special, without their sign bit.
+
+    @property
+    def bits(self) -> int:
+        """Width of the format: sign, exponent and significand (of an integer type, its storage)."""
+        if not self.is_float:
+            return 8 * self.itemsize
+        return 1 + self.exponent_bits + self.significand_bits
+
+    @property
+    def sign_mask(self) -> int:
+        return 1 << (self.exponent_bits + self.significand_bits)
+
+    @property
+    def exponent_mask(self) -> int:
+        return ((1 << self.exponent_bits) - 1) << self.significand_bits
+
+    @property
+    def significand_mask(self) -> int:
+        return (1 << self.significand_bits) - 1
+
+    @property
+    def infinity_word(self) -> int | None:
+        return self.exponent_mask if self.has_infinity else None
+
+    @property
+    def nan_word(self) -> int:
+        """The NaN that encoders write: the quiet one with an empty payload, or the only one."""
+        if self.nan_rule == "all_ones":
+            return self.exponent_mask | self.significand_mask
+        return self.exponent_mask | 1 << (self.significand_bits - 1)
+
+    @property
+    def max_word(self) -> int:
+        """The word of the largest finite value: the last one before infinities and NaNs begin."""
+        return (self.nan_word if self.nan_rule == "all_ones" else self.exponent_mask) - 1
+
+    # The quantities of the literature.
+
+    @property
+    def precision(self) -> int:
+        """Significand bits of a normal number, the implied one included: p of the error analyses."""
+        return self.significand_bits + 1
+
+    @property
+    def emin(self) -> int:
+        """Exponent of the smallest normal number, and of every subnormal one."""
+        self._require_float()
+        return 1 - self.bias
+
+    @property
+    def emax(self) -> int:
+        """Exponent of the largest finite number."""
+        self._require_float()
+        return (self.max_word >> self.significand_bits) - self.bias
+
+    @property
+    def max(self) -> float:
+        """Largest finite value."""
+        significand = (self.max_word & self.significand_mask) | (1 << self.significand_bits)
+        return significand * 2.0 ** (self.emax - self.significand_bits)
+
+    @property
+    def smallest_normal(self) -> float:
+        return 2.0**self.emin
+
+    @property
+    def smallest_subnormal(self) -> float:
+        """Spacing of the numbers around zero: η of the error bounds."""
+        return 2.0 ** (self.emin - self.significand_bits)
+
+    @property
+    def eps(self) -> float:
+        """Distance from 1 to the next larger number: 2^(1 - p)."""
+        self._require_float()
+        return 2.0**-self.significand_bits
+
+    def unit_roundoff(self, mode: str | None = None) -> float:
+        """Bound of the relative error of one rounding: 2^-p to nearest, 2^(1-p) in the other modes."""
+        nearest = (mode or self.default_rounding) == "nearest_even"
+        return self.eps / 2 if nearest else self.eps
+
+    def _require_float(self) -> None:
+        if not self.is_float:
+            raise TypeError(
+                f"{self.name} is not a floating-point format and has no exponent or precision; "
+                f"use one of {', '.join(d.name for d in DTYPES if d.is_float)}"
+            )
+
+
+def _ieee(
+    name: str,
+    storage: Any,
+    exponent_bits: int,
+    significand_bits: int,
+    rounding: str = "nearest_even",
+) -> DType:
+    dtype = np.dtype(storage)
+    words = np.dtype(f"uint{8 * dtype.itemsize}")
+    bias = 2 ** (exponent_bits - 1) - 1
+    return DType(
+        name,
+        "float",
+        dtype,
+        words,
+        exponent_bits,
+        significand_bits,
+        bias,
+        default_rounding=rounding,
+    )
+
+
+float64 = _ieee("float64", np.float64, 11, 52)
+float32 = _ieee("float32", np.float32, 8, 23)
+float16 = _ieee("float16", np.float16, 5, 10)
+# The top half of a float32 word. It truncates by default because that is what cutting a word in two
+# does; hardware rounds to nearest even, and so does `rounding("nearest_even", bfloat16)`.
+bfloat16 = _ieee("bfloat16", np.uint16, 8, 7, rounding="toward_zero")
+float8_e5m2 = _ieee("float8_e5m2", np.uint8, 5, 2)
+float8_e4m3fn = DType(
+    "float8_e4m3fn",
+    "float",
+    np.dtype(np.uint8),
+    np.dtype(np.uint8),
+    exponent_bits=4,
+    significand_bits=3,
+    bias=7,
+    has_infinity=False,
+    nan_rule="all_ones",
+)
+int64 = DType("int64", "int", np.dtype(np.int64), np.dtype(np.uint64))
+bool_ = DType("bool", "bool", np.dtype(np.bool_), np.dtype(np.uint8))
+
+DTYPES = (float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2, int64, bool_)
+_BY_NAME = {dtype.name: dtype for dtype in DTYPES}
+
+
+def dtype_of(name: Any) -> DType:
+    """The DType of a name, a NumPy dtype or scalar type (ml_dtypes' included), or a DType itself.
+
+    Every NumPy integer type maps to int64, the one integer type tinymp holds. Raises TypeError for
+    anything else, listing the valid names.
+    """
+    if isinstance(name, DType):
+        return name
+    if isinstance(name, str) and name in _BY_NAME:
+        return _BY_NAME[name]
+    try:
+        numpy_dtype = None if isinstance(name, str) or name is None else np.dtype(name)
+    except TypeError:
+        numpy_dtype = None
+    if numpy_dtype is not None:
+        if numpy_dtype.name in _BY_NAME:
+            return _BY_NAME[numpy_dtype.name]
+        if numpy_dtype.kind in "iu":
+            return int64
+    raise TypeError(f"unknown dtype {name!r}; expected one of {', '.join(_BY_NAME)}")

@@ -1,0 +1,53 @@
+"""Which format holds the result of two operands of different formats?
+
+The smallest one that holds every value of both: bool below int64 below the floats, and among the floats
+
+    float16  \\
+              float32 -- float64
+    bfloat16 /
+
+float16 has more precision and bfloat16 more range, so only float32 holds both. An 8-bit float promotes with
+nothing: no format is the obvious result, and silently widening it would hide where precision was lost.
+"""
+
+from __future__ import annotations
+
+from functools import cache, reduce
+
+from tinymp.formats.dtype import DType, float32, float64
+
+_KIND_ORDER = {"bool": 0, "int": 1, "float": 2}
+
+
+def promote(*dtypes: DType) -> DType:
+    """The dtype in which operands of these dtypes meet.
+
+    Raises TypeError for an 8-bit float beside any other dtype, and for no dtypes at all.
+    """
+    if not dtypes:
+        raise TypeError("promote needs at least one dtype")
+    return reduce(_promote_two, dtypes)
+
+
+def holds(wide: DType, narrow: DType) -> bool:
+    """Whether every finite value of the float format `narrow` is a value of `wide`."""
+    return (
+        wide.precision >= narrow.precision
+        and wide.max >= narrow.max
+        and wide.smallest_subnormal <= narrow.smallest_subnormal
+    )
+
+
+@cache
+def _promote_two(a: DType, b: DType) -> DType:
+    if a is b:
+        return a
+    for eight_bit, other in ((a, b), (b, a)):
+        if eight_bit.is_float and eight_bit.bits <= 8:
+            raise TypeError(
+                f"{eight_bit.name} does not promote with {other.name}: an 8-bit float promotes with "
+                f"nothing; cast it first, for example with .to(float16) or .to(float32)"
+            )
+    if a.kind != b.kind:
+        return max(a, b, key=lambda dtype: _KIND_ORDER[dtype.kind])
+    return next(dtype for dtype in (a, b, float32, float64) if holds(dtype, a) and holds(dtype, b))

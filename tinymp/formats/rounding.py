@@ -1,0 +1,93 @@
+"""Which way does a value between two representable numbers go? The modes, and who chooses among them.
+
+The choice is an immutable state in a context variable: threads and tasks do not disturb each other, and a
+graph node can keep the state of its forward pass and use it again in its backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from tinymp.formats.dtype import DType, dtype_of, float32
+
+MODES = ("toward_zero", "nearest_even", "stochastic")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundingState:
+    """Rounding modes in force: one for each format named, one for all others below float32."""
+
+    narrow: str | None = None
+    named: Mapping[DType, str] = field(default_factory=dict)
+
+    def mode(self, dtype: DType) -> str:
+        """The mode that rounds to `dtype` under this state."""
+        named = self.named.get(dtype)
+        if named is not None:
+            return named
+        if self.narrow is not None and dtype.significand_bits < float32.significand_bits:
+            return self.narrow
+        return dtype.default_rounding
+
+    def choosing(self, mode: str, dtype: DType | None) -> RoundingState:
+        """This state with one choice more; a choice for all formats replaces the earlier ones."""
+        check_mode(mode)
+        if dtype is None:
+            wide = {
+                d: m
+                for d, m in self.named.items()
+                if d.significand_bits >= float32.significand_bits
+            }
+            return RoundingState(mode, wide)
+        dtype = dtype_of(dtype)
+        if not dtype.is_float:
+            raise TypeError(
+                f"rounding applies to floating-point formats, and {dtype.name} is none; "
+                "name a float dtype, or none at all for every format below float32"
+            )
+        return RoundingState(self.narrow, {**self.named, dtype: mode})
+
+
+_process_default = RoundingState()
+_active: ContextVar[RoundingState | None] = ContextVar("tinymp_rounding", default=None)
+
+
+def check_mode(mode: str) -> None:
+    """Raise ValueError, listing the valid names, unless `mode` is a rounding mode."""
+    if mode not in MODES:
+        raise ValueError(f"unknown rounding mode {mode!r}; expected one of {', '.join(MODES)}")
+
+
+def active_rounding() -> RoundingState:
+    """The state in force here: that of the innermost `with rounding(...)`, or the process default."""
+    return _active.get() or _process_default
+
+
+@contextmanager
+def using_rounding(state: RoundingState) -> Iterator[RoundingState]:
+    """Run a block under a state captured earlier, as backward and recomputation do."""
+    token = _active.set(state)
+    try:
+        yield state
+    finally:
+        _active.reset(token)
+
+
+@contextmanager
+def rounding(mode: str, dtype: DType | None = None) -> Iterator[RoundingState]:
+    """Round to `dtype`, or to every format below float32, by `mode` inside the `with` block.
+
+    `mode` is "toward_zero", "nearest_even" or "stochastic". The innermost choice wins. Raises ValueError
+    for an unknown mode and TypeError for a dtype that is not floating-point.
+    """
+    with using_rounding(active_rounding().choosing(mode, dtype)) as state:
+        yield state
+
+
+def set_rounding(mode: str, dtype: DType | None = None) -> None:
+    """Set the process default, which holds in every thread outside `with rounding(...)` blocks."""
+    global _process_default
+    _process_default = _process_default.choosing(mode, dtype)
