@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinymp.formats.anatomy import Anatomy, examine
 from tinymp.formats.decode import decode
 from tinymp.formats.dtype import (
     DTYPES,
@@ -32,6 +33,7 @@ from tinymp.formats.rounding import (
 __all__ = [
     "DTYPES",
     "MODES",
+    "Anatomy",
     "DType",
     "FloatInfo",
     "RoundingState",
@@ -41,6 +43,7 @@ __all__ = [
     "decode",
     "dtype_of",
     "encode",
+    "examine",
     "finfo",
     "float8_e4m3fn",
     "float8_e5m2",
