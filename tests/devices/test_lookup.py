@@ -48,8 +48,8 @@ def test_missing_cupy_is_named_with_the_commands_that_install_it(monkeypatch):
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="CuPy is not installed") as error:
         cuda.CudaDevice(0)
-    assert 'pip install "cupy-cuda12x' in str(error.value)
-    assert 'pip install "cupy-cuda13x' in str(error.value)
+    assert 'pip install "cupy-cuda12x[ctk]' in str(error.value)
+    assert 'pip install "cupy-cuda13x[ctk]' in str(error.value)
 
 
 def _pretend_cupy(monkeypatch, get_device_count):

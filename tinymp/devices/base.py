@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
+import numpy as np
+
 # A NumPy or a CuPy array. CuPy's arrays answer to NumPy's names but share no base class with them,
 # and CuPy carries no types, so neither can be said more precisely.
 Array = Any
@@ -70,17 +72,24 @@ class Device(ABC):
         """Return the first ``count`` uint32 words of the Philox stream ``draw`` of ``seed``."""
 
 
-def widen(xp: Any, words: Array, dtype: Format) -> Array:
-    """Return stored float16 or bfloat16 elements as float32, exactly."""
-    if words.dtype.itemsize != 2:
+def check_two_byte(words: Array, dtype: Format) -> None:
+    """Raise a TypeError unless ``words`` can hold, and ``dtype`` is, float16 or bfloat16."""
+    if dtype.name not in ("float16", "bfloat16"):
         raise TypeError(
-            f"expected 2-byte elements, float16 or uint16 words, but got an array of {words.dtype}"
+            f"matmul_words: expected the format float16 or bfloat16, but got {dtype.name}; "
+            "use matmul for float32 and float64"
         )
+    if words.dtype not in (np.float16, np.uint16):
+        raise TypeError(
+            f"matmul_words: expected elements of {dtype.name} as float16 values or uint16 words, "
+            f"but got an array of {words.dtype}; encode it first"
+        )
+
+
+def widen(words: Array, dtype: Format) -> Array:
+    """Return stored float16 or bfloat16 elements (NumPy or CuPy) as float32, exactly."""
+    check_two_byte(words, dtype)
     if dtype.name == "float16":
-        return words.view(xp.float16).astype(xp.float32)
-    if dtype.name == "bfloat16":
-        return (words.view(xp.uint16).astype(xp.uint32) << 16).view(xp.float32)
-    raise TypeError(
-        f"expected the 2-byte format float16 or bfloat16, but got {dtype.name}; "
-        "use matmul for float32 and float64"
-    )
+        return words.view(np.float16).astype(np.float32)
+    # A bfloat16 is the upper half of a float32.
+    return (words.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)

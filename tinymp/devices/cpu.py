@@ -29,7 +29,7 @@ class CpuDevice(Device):
         return np.matmul(a, b)
 
     def matmul_words(self, a: Array, b: Array, dtype: Format) -> Array:
-        return np.matmul(widen(np, a, dtype), widen(np, b, dtype))
+        return np.matmul(widen(a, dtype), widen(b, dtype))
 
     def philox_words(self, count: int, seed: int, draw: int) -> Array:
         """Return words of the Philox4x64-10 stream that NumPy implements.

@@ -10,8 +10,8 @@ from tinymp.devices.base import Array, Device, Format
 _ADVICE = (
     "An NVIDIA GPU with its driver is needed, and the CuPy built for the CUDA version that "
     "`nvidia-smi` names in its first lines:\n"
-    '    CUDA 12:  python -m pip install "cupy-cuda12x>=14.0"\n'
-    '    CUDA 13:  python -m pip install "cupy-cuda13x>=14.0"\n'
+    '    CUDA 12:  python -m pip install "cupy-cuda12x[ctk]>=14.0"\n'
+    '    CUDA 13:  python -m pip install "cupy-cuda13x[ctk]>=14.0"\n'
     "Without a GPU, use device='cpu'."
 )
 
@@ -19,8 +19,8 @@ _ADVICE = (
 class CudaDevice(Device):
     """The GPU with this index, as CUDA counts them.
 
-    Arrays are made on this GPU; operations on them run on CuPy's current device, which is the first
-    GPU unless ``cupy.cuda.Device(index).use()`` was called.
+    What this object does happens on its GPU. CuPy's own functions, which operations use, run on
+    CuPy's current device: the first GPU, unless ``cupy.cuda.Device(index).use()`` was called.
     """
 
     def __init__(self, index: int) -> None:
@@ -41,12 +41,14 @@ class CudaDevice(Device):
     def matmul(self, a: Array, b: Array) -> Array:
         from tinymp.devices.gemm import matmul
 
-        return matmul(a, b)
+        with self._place:
+            return matmul(a, b)
 
     def matmul_words(self, a: Array, b: Array, dtype: Format) -> Array:
         from tinymp.devices.gemm import matmul_words
 
-        return matmul_words(a, b, dtype)
+        with self._place:
+            return matmul_words(a, b, dtype)
 
     def philox_words(self, count: int, seed: int, draw: int) -> Array:
         from tinymp.devices.philox import philox_words

@@ -1,0 +1,218 @@
+"""The path to cuBLAS, with a stand-in that does in NumPy what the manual says of each argument.
+
+It reads raw addresses, so a wrong order of arguments, stride or flag gives wrong numbers. That real
+tensor cores agree is tested in tests/gpu.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import as_strided
+
+from tinymp.devices import gemm, get_device
+
+F16, BF16 = SimpleNamespace(name="float16"), SimpleNamespace(name="bfloat16")
+R_32F, R_64F, R_16F, R_16BF = 0, 1, 2, 14
+STORAGE = {R_32F: np.float32, R_64F: np.float64, R_16F: np.float16, R_16BF: np.uint16}
+calls = []
+
+
+class GpuArray(np.ndarray):
+    """A NumPy array that tells its address the way CuPy's arrays do."""
+
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+def on_gpu(array):
+    return np.asarray(array).view(GpuArray)
+
+
+def matrix(address, kind, shape, leading):
+    rows, columns = shape
+    dtype = np.dtype(STORAGE[kind])
+    extent = (leading * (columns - 1) + rows) * dtype.itemsize
+    flat = np.frombuffer((ctypes.c_char * extent).from_address(address), dtype)
+    return as_strided(flat, shape, (dtype.itemsize, leading * dtype.itemsize))
+
+
+def values(stored):
+    if stored.dtype == np.uint16:
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32) if stored.dtype == np.float16 else stored
+
+
+def gemm_strided_batched_ex(
+    handle, transa, transb, m, n, k, alpha, A, Atype, lda, stride_a, B, Btype, ldb, stride_b, beta,
+    C, Ctype, ldc, stride_c, batch, compute, algo,
+):  # fmt: skip
+    assert (handle, algo) == (77, -1)
+    assert Ctype == {68: R_32F, 70: R_64F}[compute]
+    calls.append((Atype, batch))
+    scalar = ctypes.POINTER({68: ctypes.c_float, 70: ctypes.c_double}[compute])
+    factor, keep = (ctypes.cast(pointer, scalar)[0] for pointer in (alpha, beta))
+    for i in range(batch):
+        a, b, c = (
+            matrix(pointer + i * stride * np.dtype(STORAGE[kind]).itemsize, kind, shape, leading)
+            for pointer, kind, shape, leading, stride in (
+                (A, Atype, (k, m) if transa else (m, k), lda, stride_a),
+                (B, Btype, (n, k) if transb else (k, n), ldb, stride_b),
+                (C, Ctype, (m, n), ldc, stride_c),
+            )
+        )
+        left, right = values(a.T if transa else a), values(b.T if transb else b)
+        c[...] = factor * (left @ right) + (keep and keep * c)
+
+
+def gemm_ex(
+    handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc,
+    compute, algo,
+):  # fmt: skip
+    gemm_strided_batched_ex(
+        handle, transa, transb, m, n, k, alpha, A, Atype, lda, 0, B, Btype, ldb, 0, beta, C, Ctype,
+        ldc, 0, 1, compute, algo,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cublas(monkeypatch):
+    """Put the stand-ins where gemm.py imports from; yield the one whose capability can be set."""
+    device = SimpleNamespace(
+        capability="90",
+        get_cublas_handle=lambda: 77,
+        get_compute_capability=lambda: device.capability,
+    )
+    library = SimpleNamespace(
+        gemmEx=gemm_ex,
+        gemmStridedBatchedEx=gemm_strided_batched_ex,
+        CUBLAS_COMPUTE_32F=68,
+        CUBLAS_COMPUTE_64F=70,
+        CUBLAS_GEMM_DEFAULT=-1,
+        CUBLAS_OP_N=0,
+        CUBLAS_OP_T=1,
+    )
+    runtime = SimpleNamespace(
+        CUDA_R_32F=R_32F, CUDA_R_64F=R_64F, CUDA_R_16F=R_16F, CUDA_R_16BF=R_16BF
+    )
+    cupy = SimpleNamespace(
+        empty=lambda shape, dtype: on_gpu(np.full(shape, np.nan, dtype)),
+        zeros=lambda shape, dtype: on_gpu(np.zeros(shape, dtype)),
+        ascontiguousarray=lambda x: on_gpu(np.ascontiguousarray(x)),
+        broadcast_to=lambda x, shape: np.broadcast_to(x, shape, subok=True),
+        cuda=SimpleNamespace(device=device, runtime=runtime),
+    )
+    backends = ModuleType("cupy_backends.cuda.libs")
+    backends.cublas = library
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", backends)
+    gemm._multiplies_bfloat16.cache_clear()
+    calls.clear()
+    yield device
+    gemm._multiplies_bfloat16.cache_clear()
+
+
+def integers(shape, dtype):
+    """Small integers: every sum of their products is exact, whatever its order."""
+    return on_gpu((np.arange(np.prod(shape)) * 5 % 13 - 6).reshape(shape).astype(dtype))
+
+
+def top_half(x):
+    return on_gpu((np.asarray(x, np.float32).view(np.uint32) >> 16).astype(np.uint16))
+
+
+SHAPES = [
+    ((3, 4), (4, 5)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((4,), (4,)),
+    ((1, 1), (1, 1)),
+    ((2, 3, 4), (4, 5)),
+    ((2, 3, 4), (2, 4, 5)),
+    ((3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (3, 4, 5)),
+    ((2, 3, 4), (4,)),
+    ((4,), (2, 4, 3)),
+    ((0, 4), (4, 5)),
+    ((3, 0), (0, 5)),
+    ((0, 3, 4), (4, 5)),
+    ((0,), (0,)),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), SHAPES)
+def test_every_kind_of_shape_gives_numpys_product(left, right):
+    a, b = integers(left, np.float32), integers(right, np.float32)
+    expected = np.asarray(a) @ np.asarray(b)
+    products = {
+        R_32F: gemm.matmul(a, b),
+        R_64F: gemm.matmul(a.astype(np.float64), b.astype(np.float64)),
+        R_16F: gemm.matmul_words(a.astype(np.float16), b.astype(np.float16), F16),
+        R_16BF: gemm.matmul_words(top_half(a), top_half(b), BF16),
+    }
+    for kind, product in products.items():
+        assert product.dtype == (np.float64 if kind == R_64F else np.float32)
+        assert product.shape == expected.shape
+        np.testing.assert_array_equal(product, expected)
+    assert list(dict.fromkeys(k for k, _ in calls)) == (
+        list(products) if expected.size and a.size else []
+    )
+
+
+def test_transposed_operands_give_the_transposed_product():
+    a, b = integers((4, 3), np.float16), integers((5, 4), np.float16)
+    product = gemm.matmul_words(a.T, b.T, F16)
+    np.testing.assert_array_equal(product, np.asarray(b, np.float32).dot(a).T)
+
+
+def test_float16_values_and_their_words_are_the_same_operand():
+    a, b = integers((3, 4), np.float16), integers((4, 5), np.float16)
+    words = gemm.matmul_words(a.view(np.uint16), b.view(np.uint16), F16)
+    np.testing.assert_array_equal(words, gemm.matmul_words(a, b, F16))
+
+
+def test_a_gpu_without_bf16_tensor_cores_computes_in_float32_and_says_so_once(cublas):
+    cublas.capability = "75"
+    a, b = integers((3, 4), np.float32), integers((4, 5), np.float32)
+    with pytest.warns(RuntimeWarning, match="capability 75.* no BF16 tensor cores"):
+        product = gemm.matmul_words(top_half(a), top_half(b), BF16)
+    np.testing.assert_array_equal(product, np.asarray(a) @ np.asarray(b))
+    gemm.matmul_words(top_half(a), top_half(b), BF16)
+    assert calls == [(R_32F, 1)] * 2
+
+
+def test_the_cpu_rule_gives_the_same_product():
+    a, b = integers((2, 3, 4), np.float32), integers((4, 5), np.float32)
+    cpu = get_device("cpu")
+    for dtype, store in ((F16, lambda x: x.astype(np.float16)), (BF16, top_half)):
+        ours = gemm.matmul_words(store(a), store(b), dtype)
+        theirs = cpu.matmul_words(np.asarray(store(a)), np.asarray(store(b)), dtype)
+        assert theirs.dtype == np.float32
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(cpu.matmul(np.asarray(a), np.asarray(b)), gemm.matmul(a, b))
+
+
+@pytest.mark.parametrize("product", [gemm.matmul_words, get_device("cpu").matmul_words])
+def test_operands_of_other_types_are_refused(product):
+    halves = integers((2, 2), np.float16)
+    with pytest.raises(TypeError, match="float16 or bfloat16, but got float32; use matmul"):
+        product(halves, halves, SimpleNamespace(name="float32"))
+    for wrong in (np.float32, np.int16):
+        with pytest.raises(TypeError, match=rf"array of {np.dtype(wrong)}; encode it first"):
+            product(halves, integers((2, 2), wrong), F16)
+
+
+def test_mixed_types_and_bare_numbers_are_refused():
+    a = integers((2, 2), np.float32)
+    with pytest.raises(TypeError, match="got float32 and float64; convert"):
+        gemm.matmul(a, a.astype(np.float64))
+    with pytest.raises(TypeError, match="got int64 and int64"):
+        gemm.matmul(a.astype(np.int64), a.astype(np.int64))
+    with pytest.raises(ValueError, match="a number has no matrix product"):
+        gemm.matmul(on_gpu(np.float32(2)), a)
