@@ -1,0 +1,139 @@
+"""Reverse-mode differentiation: the walk from a loss back to the leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinymp.autograd.graph import Node, gradient_dtype
+from tinymp.autograd.tensor import Tensor
+from tinymp.formats import DType, active_rounding, pack, unpack
+from tinymp.numerics.kit import compute_type
+
+Array = Any
+Source = Node | Tensor
+
+
+def run_backward(
+    root: Tensor,
+    gradient: Tensor | None = None,
+    *,
+    retain_graph: bool = False,
+    inputs: Sequence[Tensor] | None = None,
+) -> list[Tensor | None]:
+    """Carry the gradient of `root` back through the graph.
+
+    Without `inputs`, each leaf's gradient is added to its `grad`. With `inputs` no `grad` is
+    touched: their gradients are returned, None for an input that `root` does not depend on.
+
+    Gradients that meet at a tensor are each rounded to its dtype, then added in float32 and rounded
+    again, in the order in which they arrive.
+    """
+    start: Source = root.node or root
+    # Gradients on their way, under the identity of the node or leaf they are for: a dictionary of this
+    # pass alone, so nothing stale survives into the next.
+    waiting: dict[int, Array] = {id(start): _first_gradient(root, gradient)}
+    leaves: dict[int, Tensor] = {} if isinstance(start, Node) else {id(start): start}
+    finished: dict[int, Array] = {}
+    targets = [tensor.node or tensor for tensor in inputs or ()]
+    kept = {id(target) for target in targets}
+
+    for node in _reverse_order(start):
+        if id(node) not in waiting:
+            continue
+        g = _after_hooks(node, waiting.pop(id(node)))
+        if id(node) in kept:
+            finished[id(node)] = g
+        for source, storage in node.gradients(g):
+            if isinstance(source, Tensor):
+                leaves[id(source)] = source
+                if storage is g or storage.base is not None:
+                    storage = storage.copy()  # a leaf's gradient is its own, free to be changed
+            if id(source) in waiting:
+                storage = _add(waiting[id(source)], storage, gradient_dtype(source.dtype))
+            waiting[id(source)] = storage
+        if not retain_graph:
+            node.saved = None
+
+    for leaf in leaves.values():
+        finished[id(leaf)] = _after_hooks(leaf, waiting[id(leaf)])
+        if inputs is None:
+            _accumulate(leaf, finished[id(leaf)])
+    return [
+        Tensor(finished[id(target)], gradient_dtype(target.dtype))
+        if id(target) in finished
+        else None
+        for target in targets
+    ]
+
+
+def _reverse_order(start: Source) -> list[Node]:
+    """Every node that `start` depends on, the newest first.
+
+    A node is made after everything it depends on. So the order of creation, backwards, is one in
+    which each gradient is complete before it is passed on.
+    """
+    nodes = [start] if isinstance(start, Node) else []
+    seen = {id(start)}
+    for node in nodes:  # the list grows while it is walked, where recursion would run out of stack
+        for source in node.sources:
+            if isinstance(source, Node) and id(source) not in seen:
+                seen.add(id(source))
+                nodes.append(source)
+    return sorted(nodes, key=lambda node: node.number, reverse=True)
+
+
+def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
+    """The gradient to start from, as storage: 1 for a scalar loss, else what the caller gave."""
+    if not root.requires_grad:
+        raise RuntimeError(
+            f"backward was called on a tensor of shape {root.shape} that has no graph: nothing it was computed from "
+            "requires a gradient, or it was computed under no_grad; set requires_grad=True on the parameters"
+        )
+    dtype = gradient_dtype(root.dtype)
+    if gradient is None:
+        if root.size != 1:
+            raise RuntimeError(
+                f"backward was called without a gradient on a tensor of shape {root.shape}; only a tensor of one element "
+                "has an obvious one; reduce the loss with .sum() or .mean(), or pass backward(gradient)"
+            )
+        one = root._device.xp.ones(root.shape, compute_type(dtype))
+        return pack(one, dtype, active_rounding().mode(dtype))
+    if gradient.shape != root.shape:
+        raise ValueError(
+            f"backward was given a gradient of shape {gradient.shape} for a tensor of shape {root.shape}; the shapes "
+            "must be equal"
+        )
+    if gradient.dtype is dtype:
+        return gradient._array.copy()
+    return pack(gradient._values(), dtype, active_rounding().mode(dtype))
+
+
+def _after_hooks(source: Source, storage: Array) -> Array:
+    """The complete gradient of `source`, once its hooks have seen, and perhaps replaced, it."""
+    dtype = gradient_dtype(source.dtype)
+    for hook in source.hooks or ():
+        replaced = hook(Tensor(storage, dtype))
+        if replaced is None:
+            continue
+        if replaced.shape != source.shape or replaced.dtype is not dtype:
+            raise ValueError(
+                f"a hook returned a gradient of shape {replaced.shape} and dtype {replaced.dtype.name} for a tensor "
+                f"of shape {source.shape}, whose gradient is {dtype.name}; return one like the gradient it was given"
+            )
+        storage = replaced._array
+    return storage
+
+
+def _accumulate(leaf: Tensor, storage: Array) -> None:
+    dtype = gradient_dtype(leaf.dtype)
+    if leaf.grad is not None:
+        storage = _add(leaf.grad._array, storage, dtype)
+    leaf.grad = Tensor(storage, dtype)
+
+
+def _add(x: Array, y: Array, dtype: DType) -> Array:
+    """Sum of two gradients of one tensor, rounded once to its dtype."""
+    compute = compute_type(dtype)
+    total = unpack(x, dtype, compute) + unpack(y, dtype, compute)
+    return pack(total, dtype, active_rounding().mode(dtype))

@@ -1,0 +1,102 @@
+"""An operation as one row of a table: its forward rule and one gradient rule per input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+Rule = Callable[..., Any]
+View = Literal["values", "words", "packed"]
+Result = Literal["promote", "float", "bool", "int64", "attribute"]
+
+
+class Op:
+    """A differentiable operation, written on plain arrays.
+
+    `forward(xp, *inputs, *, attributes)` computes the result. Its positional parameters are the
+    inputs, its keyword-only parameters the attributes (an axis, a shape, ...). `xp` is the device's
+    array module, whose `sum` and `matmul` are the accumulator's (`numerics.kit`).
+
+    Each further keyword is the gradient rule of the input of that name:
+
+        MUL = Op("mul", lambda xp, x, y: x * y,
+                 x=lambda xp, g, y: g * y,
+                 y=lambda xp, g, x: g * x)
+
+    A gradient rule receives `g`, the gradient of the loss with respect to the result, and whatever
+    else it *names*: an input, `out` (the result), `x_shape` (the shape of input `x`), an
+    attribute, or a residual. What the rules that are needed name is saved for backward, nothing else.
+    Broadcasting is undone for it. It returns `g`, a view of `g`, or a new array.
+
+    What the dispatcher does around a rule is the op's contract:
+
+    `forward_on`, `backward_on`
+        what the rules see of a tensor: `"values"` decoded to the compute dtype (float32, or float64
+        where an input is float64), `"words"` the storage untouched (for rules that only move
+        elements), `"packed"` storage together with its dtype (for matrix products).
+    `result`
+        the dtype of the result: `"promote"` the common dtype of the inputs, `"float"` the same
+        with integers as float32, `"bool"`, `"int64"`, or `"attribute"`: the attribute `dtype`.
+    `undecoded`
+        names of inputs (indices, masks, labels) that pass as they are and take no part in promotion.
+    `residuals`
+        names of arrays that `forward` returns after its result, kept for backward unrounded.
+
+    A forward rule with `*xs` takes any number of inputs; the gradient rule `xs` serves each of
+    them and may name `position` and `shapes` (of all inputs).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Rule,
+        *,
+        forward_on: View = "values",
+        backward_on: View | None = None,
+        result: Result = "promote",
+        undecoded: tuple[str, ...] = (),
+        residuals: tuple[str, ...] = (),
+        **gradients: Rule,
+    ) -> None:
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        self.name = name
+        self.forward = forward
+        self.forward_on = forward_on
+        self.backward_on = backward_on or forward_on
+        self.result = result
+        self.undecoded = undecoded
+        self.residuals = residuals
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.attributes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self.gradients = {name: GradientRule(self, name, rule) for name, rule in gradients.items()}
+        self.rules = tuple(self.gradients.get(name) for name in self.inputs)
+        # What the dispatcher worked out for the operand dtypes it has met (see dispatch.Plan).
+        self.plans: dict[Any, Any] = {}
+
+    def rule(self, position: int) -> GradientRule | None:
+        """Gradient rule of the input at `position`, or None where there is no derivative."""
+        return self.rules[0 if self.variadic else position]
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join(self.inputs)})>"
+
+
+class GradientRule:
+    """A gradient rule and the names of what it needs from the forward pass."""
+
+    __slots__ = ("function", "needs")
+
+    def __init__(self, op: Op, name: str, function: Rule) -> None:
+        self.function = function
+        self.needs = tuple(inspect.signature(function).parameters)[2:]
+        known = {"out", *op.inputs, *op.attributes, *op.residuals}
+        known |= {f"{x}_shape" for x in op.inputs}
+        known |= {"position", "shapes"} if op.variadic else set()
+        unknown = [need for need in self.needs if need not in known]
+        if name not in op.inputs or unknown:
+            raise TypeError(
+                f"op {op.name!r}: the gradient rule {name!r} asks for {unknown or 'no known input'}; "
+                f"the inputs are {list(op.inputs)} and a rule may ask for {sorted(known)}"
+            )

@@ -1,0 +1,279 @@
+"""The tensor: packed storage, the dtype that gives it meaning, and its place in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+
+from tinymp.autograd.graph import Node
+from tinymp.autograd.modes import GRAD_ENABLED
+from tinymp.devices import Device, device_of
+from tinymp.formats import DType, unpack
+from tinymp.numerics.kit import compute_type
+
+if TYPE_CHECKING:
+    # Operators and methods are the functions of ops/, a floor above; ops/ attaches them to this class
+    # when it is imported. A type checker sees them as inherited.
+    from tinymp.ops.methods import TensorMethods
+else:
+    TensorMethods = object
+
+Array = Any
+Hook = Callable[["Tensor"], "Tensor | None"]
+
+
+class Version:
+    """How often a storage was changed in place; shared by every tensor that looks at it."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Tensor(TensorMethods):
+    """An n-dimensional array of one dtype that remembers how it was computed.
+
+    `storage` holds the elements packed: 2 bytes each for float16 (NumPy's float16) and bfloat16
+    (`uint16` words), 1 byte for the float8 formats (`uint8` words). Make tensors with
+    `tinymp.tensor`, `zeros`, `randn`, ...; this constructor takes storage as it is.
+
+    Attributes:
+        dtype: the format of every element.
+        requires_grad: whether backward computes a gradient for this tensor.
+        grad: the gradient, a Tensor, after `backward` reached this leaf; else None.
+        node: the operation that made it; None for a leaf.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_array",
+        "dtype",
+        "grad",
+        "hooks",
+        "node",
+        "requires_grad",
+        "version",
+    )
+
+    def __init__(
+        self,
+        storage: Array,
+        dtype: DType,
+        *,
+        requires_grad: bool = False,
+        node: Node | None = None,
+        version: Version | None = None,
+    ) -> None:
+        if requires_grad and dtype.kind != "float":
+            raise TypeError(
+                f"requires_grad=True was given for a {dtype.name} tensor, but only floating-point tensors "
+                "have gradients; convert it first, e.g. with .to(tinymp.float32)"
+            )
+        self._array = storage
+        self.dtype = dtype
+        self.requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self.node = node
+        self.version = version or Version()
+        self.hooks: list[Hook] | None = None
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+        return tuple(self._array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return int(self._array.ndim)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self._array.size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the elements take in storage: `size` times the dtype's item size."""
+        return int(self._array.nbytes)
+
+    @property
+    def device(self) -> str:
+        """Name of the device that holds the storage, `"cpu"` or `"cuda:0"`."""
+        return device_of(self._array).name
+
+    @property
+    def is_leaf(self) -> bool:
+        """True for a tensor that no recorded operation made: backward fills its `grad`."""
+        return self.node is None
+
+    @property
+    def storage(self) -> Array:
+        """The packed array as held, read-only (CuPy has no read-only arrays: do not write to it)."""
+        view = self._array.view()
+        if isinstance(view, np.ndarray):
+            view.flags.writeable = False
+        return view
+
+    @property
+    def data(self) -> Tensor:
+        """A tensor on the same storage and version counter, outside the graph."""
+        return Tensor(self._array, self.dtype, version=self.version)
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        """Replace storage and dtype, as `Module.to` does; saved tensors notice."""
+        if other.shape != self.shape:
+            raise ValueError(
+                f"data of shape {other.shape} was given to a tensor of shape {self.shape}; the shape must stay"
+            )
+        self._array, self.dtype = other._array, other.dtype
+        self.version.count += 1
+
+    def detach(self) -> Tensor:
+        """A tensor on the same storage that takes no gradient and ends the graph here."""
+        return self.data
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` of a leaf and return the tensor itself."""
+        if self.node is not None:
+            raise RuntimeError(
+                f"requires_grad_ was called on the result of {self.node.op.name!r}; only leaves can be told whether "
+                "they need a gradient; use .detach() to cut the graph, .retain_grad() to keep this gradient"
+            )
+        if requires_grad and self.dtype.kind != "float":
+            raise TypeError(
+                f"requires_grad_ was called on a {self.dtype.name} tensor; only floating-point tensors have gradients"
+            )
+        self.requires_grad = requires_grad
+        return self
+
+    # Its values
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Exact values on the host: float64 for float64, float32 for narrower floats, int64, bool."""
+        return self._device.to_numpy(self._values()).copy()
+
+    def item(self) -> float | int | bool:
+        """The only element, as a Python number.
+
+        Raises:
+            ValueError: the tensor has more or less than one element.
+        """
+        if self.size != 1:
+            raise ValueError(
+                f"item() was called on a tensor of shape {self.shape}; it needs exactly one element; use .numpy() for all"
+            )
+        value: float | int | bool = self.numpy().reshape(()).item()
+        return value
+
+    def tolist(self) -> Any:
+        """Exact values as nested lists of Python numbers."""
+        return self.numpy().tolist()
+
+    def _values(self) -> Array:
+        return unpack(self._array, self.dtype, compute_type(self.dtype))
+
+    @property
+    def _device(self) -> Device:
+        return device_of(self._array)
+
+    def _write(self, index: Any, values: Tensor) -> None:
+        """Overwrite elements with those of a tensor of this dtype; whatever was saved from here is out of date."""
+        if self.requires_grad and GRAD_ENABLED.get():
+            raise RuntimeError(
+                f"an in-place change of a tensor of shape {self.shape} that requires a gradient would be missing from "
+                "the graph; compute a new tensor instead, or change it under tinymp.no_grad()"
+            )
+        self._array[index] = values._array
+        self.version.count += 1
+
+    # Its gradient
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        """Add the gradient of this tensor with respect to every leaf it depends on to `leaf.grad`.
+
+        `gradient`: gradient of the loss with respect to this tensor, of its shape; may be left out
+        for a tensor of one element (then it is 1). `retain_graph`: keep what was saved, so that
+        backward can run again.
+
+        Raises:
+            RuntimeError: no graph, a freed graph, a missing gradient, a tensor changed since it was saved.
+        """
+        from tinymp.autograd.backward import (
+            run_backward,
+        )  # it makes tensors: it stands above this file
+
+        run_backward(self, gradient, retain_graph=retain_graph)
+
+    def register_hook(self, hook: Hook) -> Callable[[], None]:
+        """Call `hook(gradient)` once the gradient of this tensor is complete in a backward pass.
+
+        What the hook returns replaces the gradient, None leaves it. Returns a function that removes the hook.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                "register_hook was called on a tensor that does not require a gradient; none will arrive; set "
+                "requires_grad=True first"
+            )
+        holder: Node | Tensor = self if self.node is None else self.node
+        if holder.hooks is None:
+            holder.hooks = []
+        hooks = holder.hooks
+        hooks.append(hook)
+        return lambda: hooks.remove(hook)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a tensor that is not a leaf in its `grad`, too."""
+        if self.node is not None:
+            weak = ref(self)  # the graph must not keep its own tensors alive
+
+            def keep(gradient: Tensor) -> None:
+                if (tensor := weak()) is not None:
+                    tensor.grad = gradient
+
+            self.register_hook(keep)
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError(
+                "len() was called on a tensor without axes; use .size for the number of elements"
+            )
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind == "float":
+            raise TypeError(
+                f"a {self.dtype.name} tensor cannot be an index; convert it with int(...) first"
+            )
+        return int(self.item())
+
+    # Comparison is elementwise (ops/), so identity is what hashes.
+    __hash__ = object.__hash__
+    # Let NumPy arrays on the left hand the operation over to us.
+    __array_ufunc__ = None
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
+        marks = [values, f"dtype={self.dtype.name}"]
+        marks += [f"device={self.device!r}"] if self.device != "cpu" else []
+        if self.node is not None:
+            marks.append(f"made by {self.node.op.name}")
+        elif self.requires_grad:
+            marks.append("requires_grad=True")
+        return f"tensor({', '.join(marks)})"

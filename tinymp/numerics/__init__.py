@@ -1,0 +1,3 @@
+"""How sums are made: accumulation, and the bounds of its errors."""
+
+from __future__ import annotations

@@ -1,0 +1,95 @@
+"""Arithmetic and comparison, element by element, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+from tinymp.autograd import Op, Tensor, apply
+
+Number = float | int | bool
+Operand = Tensor | Number
+
+ADD = Op("add", lambda xp, x, y: x + y, x=lambda xp, g: g, y=lambda xp, g: g)
+SUB = Op("sub", lambda xp, x, y: x - y, x=lambda xp, g: g, y=lambda xp, g: -g)
+MUL = Op("mul", lambda xp, x, y: x * y, x=lambda xp, g, y: g * y, y=lambda xp, g, x: g * x)
+DIV = Op(
+    "div",
+    lambda xp, x, y: x / y,
+    x=lambda xp, g, y: g / y,
+    y=lambda xp, g, x, y: -g * (x / y) / y,
+    result="float",
+)
+NEG = Op("neg", lambda xp, x: -x, x=lambda xp, g: -g)
+POW = Op(
+    "pow",
+    lambda xp, x, y: xp.power(x, y),
+    # d(x^y)/dx = y·x^(y-1), which is 0 for y = 0 even where x^(y-1) is infinite.
+    x=lambda xp, g, x, y: xp.where(y == 0, 0, g * y * xp.power(x, y - 1)),
+    # d(x^y)/dy = x^y·log x, whose limit at x = 0 is 0 for y ≥ 0.
+    y=lambda xp, g, x, y, out: xp.where((x == 0) & (y >= 0), 0, g * out * xp.log(x)),
+)
+
+EQ = Op("eq", lambda xp, x, y: x == y, result="bool")
+NE = Op("ne", lambda xp, x, y: x != y, result="bool")
+LT = Op("lt", lambda xp, x, y: x < y, result="bool")
+LE = Op("le", lambda xp, x, y: x <= y, result="bool")
+GT = Op("gt", lambda xp, x, y: x > y, result="bool")
+GE = Op("ge", lambda xp, x, y: x >= y, result="bool")
+
+
+def add(x: Operand, y: Operand) -> Tensor:
+    """x + y."""
+    return apply(ADD, x, y)
+
+
+def sub(x: Operand, y: Operand) -> Tensor:
+    """x - y."""
+    return apply(SUB, x, y)
+
+
+def mul(x: Operand, y: Operand) -> Tensor:
+    """x · y, element by element."""
+    return apply(MUL, x, y)
+
+
+def div(x: Operand, y: Operand) -> Tensor:
+    """x / y; two integers give float32."""
+    return apply(DIV, x, y)
+
+
+def neg(x: Tensor) -> Tensor:
+    """-x."""
+    return apply(NEG, x)
+
+
+def pow(x: Operand, y: Operand) -> Tensor:
+    """x to the power y."""
+    return apply(POW, x, y)
+
+
+def eq(x: Operand, y: Operand) -> Tensor:
+    """x = y, a bool tensor; NaN equals nothing."""
+    return apply(EQ, x, y)
+
+
+def ne(x: Operand, y: Operand) -> Tensor:
+    """x ≠ y, a bool tensor."""
+    return apply(NE, x, y)
+
+
+def lt(x: Operand, y: Operand) -> Tensor:
+    """x < y, a bool tensor."""
+    return apply(LT, x, y)
+
+
+def le(x: Operand, y: Operand) -> Tensor:
+    """x ≤ y, a bool tensor."""
+    return apply(LE, x, y)
+
+
+def gt(x: Operand, y: Operand) -> Tensor:
+    """x > y, a bool tensor."""
+    return apply(GT, x, y)
+
+
+def ge(x: Operand, y: Operand) -> Tensor:
+    """x ≥ y, a bool tensor."""
+    return apply(GE, x, y)

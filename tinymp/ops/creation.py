@@ -1,0 +1,176 @@
+"""Making tensors: from values, filled, and random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinymp.autograd import Tensor
+from tinymp.devices import default_generator, get_device
+from tinymp.formats import DType, active_rounding, bool_, dtype_of, float32, int64, pack
+from tinymp.ops.conversion import transferred
+
+Array = Any
+Shape = tuple[int, ...]
+DTypeLike = DType | str | None
+
+
+def tensor(
+    values: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A leaf tensor with a copy of `values`: numbers, nested lists, a NumPy or CuPy array, a tensor.
+
+    `dtype`: by default float32 for Python floats, an array's own float type, int64 for every integer
+    type, bool for booleans. Values are rounded to it once, by the active rounding mode. `device`: by
+    default where `values` is, "cpu" for lists.
+
+    Raises:
+        TypeError: values that are not numbers (such as strings), or an unknown dtype.
+        ValueError: nested lists of different lengths.
+    """
+    if isinstance(values, Tensor):
+        values = values._values() if dtype is not None else values
+    if isinstance(values, Tensor):
+        storage, dtype = values._array.copy(), values.dtype
+    else:
+        storage, dtype = _storage(values, dtype)
+    if device is not None:
+        storage = transferred(storage, device)
+    return Tensor(storage, dtype, requires_grad=requires_grad)
+
+
+def _storage(values: Any, dtype: DTypeLike) -> tuple[Array, DType]:
+    """A fresh packed array of `values`, and its dtype."""
+    given = values
+    if not hasattr(values, "dtype"):
+        try:
+            values = np.asarray(values)
+        except ValueError:
+            raise ValueError(
+                "tensor was given nested lists of different lengths; every row must have the same length"
+            ) from None
+        if values.dtype == np.float64:
+            dtype = dtype or float32
+    if values.dtype.kind not in "biuf":
+        raise TypeError(
+            f"tensor was given {type(given).__name__} values of NumPy type {values.dtype}; it takes numbers and booleans"
+        )
+    dtype = dtype_of(values.dtype) if dtype is None else dtype_of(dtype)
+    if dtype.kind != "float":
+        return values.astype(dtype.storage), dtype
+    if values.dtype.kind == "f" and values.dtype.itemsize < 4:
+        values = values.astype(np.float32)
+    storage = pack(values, dtype, active_rounding().mode(dtype))
+    return (storage.copy() if storage is values else storage), dtype
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor on the memory of a NumPy array: changes to one show in the other.
+
+    Raises:
+        TypeError: not an array, or of a type that no dtype of tinymp stores.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"from_numpy was given a {type(array).__name__}; it takes a NumPy array; use tinymp.tensor"
+        )
+    dtype = dtype_of(array.dtype)
+    if dtype.storage != array.dtype:
+        raise TypeError(
+            f"from_numpy was given an array of {array.dtype}, which no dtype stores as it is; tinymp.tensor converts "
+            f"it to {dtype.name}"
+        )
+    return Tensor(array, dtype)
+
+
+def full(
+    shape: int | Shape,
+    value: float,
+    dtype: DTypeLike = None,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor with `value` everywhere; float32 for a float, int64 for an integer, bool for a boolean."""
+    if dtype is None:
+        dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
+    word, dtype = _storage(np.asarray(value), dtype)
+    storage = get_device(device).xp.full(shape, word.item(), word.dtype)
+    return Tensor(storage, dtype, requires_grad=requires_grad)
+
+
+def zeros(
+    *shape: int | Shape,
+    dtype: DTypeLike = float32,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of zeros."""
+    return full(_lengths(shape), 0, dtype, device, requires_grad)
+
+
+def ones(
+    *shape: int | Shape,
+    dtype: DTypeLike = float32,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of ones."""
+    return full(_lengths(shape), 1, dtype, device, requires_grad)
+
+
+def zeros_like(x: Tensor) -> Tensor:
+    """Zeros of the shape and dtype, and on the device, of `x`."""
+    return zeros(x.shape, dtype=x.dtype, device=x.device)
+
+
+def ones_like(x: Tensor) -> Tensor:
+    """Ones of the shape and dtype, and on the device, of `x`."""
+    return ones(x.shape, dtype=x.dtype, device=x.device)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    dtype: DTypeLike = None,
+    device: str = "cpu",
+) -> Tensor:
+    """`start`, `start + step`, ... up to but without `stop`; one argument counts from 0.
+
+    int64 if all arguments are integers, else float32.
+    """
+    if stop is None:
+        start, stop = 0, start
+    if dtype is None:
+        dtype = int64 if all(isinstance(v, int) for v in (start, stop, step)) else float32
+    return tensor(np.arange(start, stop, step), dtype, device)
+
+
+def rand(
+    *shape: int | Shape,
+    dtype: DTypeLike = float32,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers uniform on the multiples of 2^-24 in [0, 1), rounded to `dtype`."""
+    values = default_generator().uniform(get_device(device), _lengths(shape))
+    return tensor(values, dtype, requires_grad=requires_grad)
+
+
+def randn(
+    *shape: int | Shape,
+    dtype: DTypeLike = float32,
+    device: str = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers from the standard normal distribution, rounded to `dtype`."""
+    values = default_generator().normal(get_device(device), _lengths(shape))
+    return tensor(values, dtype, requires_grad=requires_grad)
+
+
+def _lengths(shape: tuple[int | Shape, ...]) -> Shape:
+    """Lengths given one by one or as one tuple."""
+    if len(shape) == 1 and not isinstance(shape[0], int):
+        return tuple(shape[0])
+    return tuple(shape)  # type: ignore[arg-type]

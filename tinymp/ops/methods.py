@@ -1,0 +1,135 @@
+"""Operators and methods of Tensor: each is the function of the same name.
+
+The engine stands below the operations, so it cannot name them. `attach` hands them to its Tensor class
+once, when `tinymp.ops` is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinymp.ops import (
+    arithmetic,
+    conversion,
+    elementwise,
+    indexing,
+    inplace,
+    linear_algebra,
+    normalization,
+    reductions,
+    shape,
+)
+
+
+class TensorMethods:
+    """What `tinymp.ops` adds to Tensor."""
+
+    __slots__ = ()
+
+    __add__ = add = arithmetic.add
+    __sub__ = sub = arithmetic.sub
+    __mul__ = mul = arithmetic.mul
+    __truediv__ = div = arithmetic.div
+    __pow__ = pow = arithmetic.pow
+    __neg__ = neg = arithmetic.neg
+    __matmul__ = matmul = linear_algebra.matmul
+    __eq__ = eq = arithmetic.eq
+    __ne__ = ne = arithmetic.ne
+    __lt__ = lt = arithmetic.lt
+    __le__ = le = arithmetic.le
+    __gt__ = gt = arithmetic.gt
+    __ge__ = ge = arithmetic.ge
+    __abs__ = abs = elementwise.abs
+    __getitem__ = indexing.getitem
+    __setitem__ = inplace.setitem
+
+    def __radd__(self: Any, other: Any) -> Any:
+        return arithmetic.add(other, self)
+
+    def __rsub__(self: Any, other: Any) -> Any:
+        return arithmetic.sub(other, self)
+
+    def __rmul__(self: Any, other: Any) -> Any:
+        return arithmetic.mul(other, self)
+
+    def __rtruediv__(self: Any, other: Any) -> Any:
+        return arithmetic.div(other, self)
+
+    def __rpow__(self: Any, other: Any) -> Any:
+        return arithmetic.pow(other, self)
+
+    exp = elementwise.exp
+    log = elementwise.log
+    sqrt = elementwise.sqrt
+    tanh = elementwise.tanh
+    sigmoid = elementwise.sigmoid
+    relu = elementwise.relu
+    maximum = elementwise.maximum
+    minimum = elementwise.minimum
+    clamp = elementwise.clamp
+    clip = elementwise.clip
+
+    sum = reductions.sum
+    mean = reductions.mean
+    var = reductions.var
+    logsumexp = reductions.logsumexp
+    max = reductions.max
+    min = reductions.min
+    amax = reductions.amax
+    amin = reductions.amin
+    argmax = reductions.argmax
+    argmin = reductions.argmin
+    softmax = normalization.softmax
+    log_softmax = normalization.log_softmax
+
+    reshape = shape.reshape
+    view = shape.view
+    flatten = shape.flatten
+    permute = shape.permute
+    transpose = shape.transpose
+    t = shape.t
+    expand = shape.expand
+    broadcast_to = shape.broadcast_to
+    squeeze = shape.squeeze
+    unsqueeze = shape.unsqueeze
+    split = shape.split
+    take_along_dim = indexing.take_along_dim
+
+    to = conversion.to
+    double = conversion.double
+    float = conversion.float_
+    half = conversion.half
+    bfloat16 = conversion.to_bfloat16
+    cpu = conversion.cpu
+    cuda = conversion.cuda
+    clone = conversion.clone
+
+    copy_ = inplace.copy_
+    fill_ = inplace.fill_
+    zero_ = inplace.zero_
+    add_ = inplace.add_
+    mul_ = inplace.mul_
+
+    @property
+    def T(self: Any) -> Any:
+        """Dimensions in reverse order."""
+        return shape.permute(self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self: Any) -> Any:
+        """The last two dimensions swapped."""
+        return shape.transpose(self, -2, -1)
+
+
+def attach(tensor_class: type) -> None:
+    """Give the engine's Tensor class the methods above."""
+    for name, method in vars(TensorMethods).items():
+        if name not in (
+            "__module__",
+            "__doc__",
+            "__slots__",
+            "__hash__",
+            "__dict__",
+            "__weakref__",
+        ):
+            setattr(tensor_class, name, method)

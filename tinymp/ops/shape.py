@@ -1,0 +1,237 @@
+"""Moving elements: these operations copy or look at stored words and compute nothing."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from tinymp.autograd import Op, Tensor, apply
+from tinymp.formats import active_rounding, pack, promote
+from tinymp.ops.dims import one_dim
+from tinymp.ops.elementwise import cast
+from tinymp.ops.indexing import getitem
+
+Shape = tuple[int, ...]
+
+RESHAPE = Op(
+    "reshape",
+    lambda xp, x, *, shape: x.reshape(shape),
+    x=lambda xp, g, x_shape: g.reshape(x_shape),
+    forward_on="words",
+)
+PERMUTE = Op(
+    "permute",
+    lambda xp, x, *, dims: x.transpose(dims),
+    x=lambda xp, g, dims: g.transpose([int(i) for i in np.argsort(dims)]),
+    forward_on="words",
+)
+# The gradient of a repeated element is a sum, so backward computes: the dispatcher undoes broadcasting.
+EXPAND = Op(
+    "expand",
+    lambda xp, x, *, shape: xp.broadcast_to(x, shape),
+    x=lambda xp, g: g,
+    forward_on="words",
+    backward_on="values",
+)
+
+
+def _part(position: int, shapes: list[Shape], dim: int) -> tuple[slice, ...]:
+    start = sum(shape[dim] for shape in shapes[:position])
+    return (slice(None),) * dim + (slice(start, start + shapes[position][dim]),)
+
+
+CAT = Op(
+    "cat",
+    lambda xp, *xs, dim: xp.concatenate(xs, axis=dim),
+    xs=lambda xp, g, position, shapes, dim: g[_part(position, shapes, dim)],
+    forward_on="words",
+)
+STACK = Op(
+    "stack",
+    lambda xp, *xs, dim: xp.stack(xs, axis=dim),
+    xs=lambda xp, g, position, dim: g[(slice(None),) * dim + (position,)],
+    forward_on="words",
+)
+
+
+def _pad(xp: Any, x: Any, *, widths: tuple[tuple[int, int], ...], word: Any) -> Any:
+    out = xp.full([n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)], word, x.dtype)
+    out[_inside(x.shape, widths)] = x
+    return out
+
+
+def _inside(shape: Shape, widths: tuple[tuple[int, int], ...]) -> tuple[slice, ...]:
+    return tuple(slice(a, a + n) for n, (a, _) in zip(shape, widths, strict=True))
+
+
+PAD = Op(
+    "pad",
+    _pad,
+    x=lambda xp, g, x_shape, widths: g[_inside(x_shape, widths)],
+    forward_on="words",
+)
+
+
+def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
+    """The same elements in row-major order in another shape; one length may be -1: what is left.
+
+    Shares storage with `x` where NumPy can.
+
+    Raises:
+        ValueError: the shape does not hold as many elements.
+    """
+    return apply(RESHAPE, x, shape=_shape(shape))
+
+
+view = reshape
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions `start_dim` to `end_dim`, both included, joined into one."""
+    if x.ndim == 0:
+        return reshape(x, 1)
+    first = one_dim(start_dim, x.ndim, "flatten")
+    last = one_dim(end_dim, x.ndim, "flatten")
+    return reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+def permute(x: Tensor, *dims: int | Shape) -> Tensor:
+    """Dimensions in another order: dimension i of the result is dimension `dims[i]` of `x`.
+
+    Raises:
+        ValueError: `dims` does not name every dimension once.
+    """
+    order = _shape(dims)
+    positive = tuple(one_dim(d, x.ndim, "permute") for d in order)
+    if sorted(positive) != list(range(x.ndim)):
+        raise ValueError(
+            f"permute was given dims={order} for a tensor of shape {x.shape}; name each of its {x.ndim} dimensions once"
+        )
+    return apply(PERMUTE, x, dims=positive)
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions swapped, as in PyTorch."""
+    dims = list(range(x.ndim))
+    a, b = one_dim(dim0, x.ndim, "transpose"), one_dim(dim1, x.ndim, "transpose")
+    dims[a], dims[b] = b, a
+    return apply(PERMUTE, x, dims=tuple(dims))
+
+
+def t(x: Tensor) -> Tensor:
+    """A matrix transposed; a tensor of fewer dimensions as it is.
+
+    Raises:
+        ValueError: more than two dimensions.
+    """
+    if x.ndim > 2:
+        raise ValueError(
+            f"t was given a tensor of shape {x.shape}; it takes at most 2 dimensions; use transpose"
+        )
+    return apply(PERMUTE, x, dims=tuple(reversed(range(x.ndim))))
+
+
+def expand(x: Tensor, *shape: int | Shape) -> Tensor:
+    """Dimensions of length 1 repeated, and new ones put in front, without a copy; -1 keeps a length."""
+    wanted = _shape(shape)
+    added = len(wanted) - x.ndim
+    lengths = tuple(
+        x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(wanted)
+    )
+    return apply(EXPAND, x, shape=lengths)
+
+
+broadcast_to = expand
+
+
+def squeeze(x: Tensor, dim: int | None = None) -> Tensor:
+    """Dimension `dim` dropped if it is of length 1, or every such dimension."""
+    drop = range(x.ndim) if dim is None else (one_dim(dim, x.ndim, "squeeze"),)
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop))
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """A new dimension of length 1 at `dim`."""
+    dim = one_dim(dim, x.ndim + 1, "unsqueeze")
+    return reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
+
+
+def cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
+    """Tensors joined along an existing dimension; different dtypes are promoted.
+
+    Raises:
+        ValueError: no tensors, or lengths that differ along another dimension.
+    """
+    tensors = _alike(tensors, "cat")
+    return apply(CAT, *tensors, dim=one_dim(dim, tensors[0].ndim, "cat"))
+
+
+concatenate = cat
+
+
+def stack(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new dimension; different dtypes are promoted.
+
+    Raises:
+        ValueError: no tensors, or shapes that differ.
+    """
+    tensors = _alike(tensors, "stack")
+    return apply(STACK, *tensors, dim=one_dim(dim, tensors[0].ndim + 1, "stack"))
+
+
+def split(x: Tensor, sizes: int | list[int] | tuple[int, ...], dim: int = 0) -> tuple[Tensor, ...]:
+    """`x` cut along `dim` into parts of the given lengths, or of one length and a shorter rest.
+
+    Raises:
+        ValueError: lengths that are negative or do not add up to that of `x`.
+    """
+    dim = one_dim(dim, x.ndim, "split")
+    length = x.shape[dim]
+    if isinstance(sizes, int):
+        if sizes < 1:
+            raise ValueError(f"split was given the length {sizes}; it must be at least 1")
+        sizes = [min(sizes, length - start) for start in range(0, max(length, 1), sizes)]
+    if sum(sizes) != length or any(n < 0 for n in sizes):
+        raise ValueError(
+            f"split was given lengths {list(sizes)} for dimension {dim} of a tensor of shape {x.shape}; they must be "
+            f"at least 0 and add up to {length}"
+        )
+    ends = list(accumulate(sizes))
+    before = (slice(None),) * dim
+    return tuple(
+        getitem(x, (*before, slice(end - n, end))) for end, n in zip(ends, sizes, strict=True)
+    )
+
+
+def pad(x: Tensor, pad: Shape, value: float = 0.0) -> Tensor:
+    """`x` with `value` around it: `pad` is (before, after) for the last dimension, then the one before ...
+
+    Raises:
+        ValueError: an odd number of widths, more than there are dimensions, or a negative one.
+    """
+    if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
+        raise ValueError(
+            f"pad was given widths {tuple(pad)} for a tensor of shape {x.shape}; give pairs (before, after) of numbers ≥ 0, "
+            f"at most {x.ndim} of them, the last dimension first"
+        )
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    widths = ((0, 0),) * (x.ndim - len(pairs)) + tuple(reversed(pairs))
+    word = pack(np.asarray(value, np.float64), x.dtype, active_rounding().mode(x.dtype)).item()
+    return apply(PAD, x, widths=widths, word=word)
+
+
+def _shape(lengths: tuple[Any, ...]) -> Shape:
+    """Lengths given one by one or as one sequence."""
+    if len(lengths) == 1 and not isinstance(lengths[0], int):
+        lengths = tuple(lengths[0])
+    return tuple(int(n) for n in lengths)
+
+
+def _alike(tensors: list[Tensor] | tuple[Tensor, ...], name: str) -> list[Tensor]:
+    if not tensors:
+        raise ValueError(f"{name} was given no tensors; it needs at least one")
+    dtype = promote(*[x.dtype for x in tensors])
+    return [cast(x, dtype) for x in tensors]
