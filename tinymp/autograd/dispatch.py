@@ -13,7 +13,7 @@ import numpy as np
 from tinymp.autograd.graph import Node, Saved, decoded
 from tinymp.autograd.modes import GRAD_ENABLED
 from tinymp.autograd.op import Op
-from tinymp.autograd.quiet import quietly
+from tinymp.numerics.quiet import quietly
 from tinymp.autograd.tensor import Tensor
 from tinymp.devices import Device, device_of
 from tinymp.formats import DType, active_rounding, bool_, float32, int64, pack, promote

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymp.autograd.quiet import quietly
+from tinymp.numerics.quiet import quietly
 from tinymp.formats import DType, float8_e4m3fn, float8_e5m2, pack, unpack
 from tinymp.formats.rounding import RoundingState
 from tinymp.numerics.kit import Packed

@@ -154,28 +154,7 @@ class Tensor(TensorMethods):
         self.requires_grad = requires_grad
         return self
 
-    # Its values
-
-    def numpy(self) -> np.ndarray[Any, Any]:
-        """Exact values on the host: float64 for float64, float32 for narrower floats, int64, bool."""
-        return self._device.to_numpy(self._values()).copy()
-
-    def item(self) -> float | int | bool:
-        """The only element, as a Python number.
-
-        Raises:
-            ValueError: the tensor has more or less than one element.
-        """
-        if self.size != 1:
-            raise ValueError(
-                f"item() was called on a tensor of shape {self.shape}; it needs exactly one element; use .numpy() for all"
-            )
-        value: float | int | bool = self.numpy().reshape(()).item()
-        return value
-
-    def tolist(self) -> Any:
-        """Exact values as nested lists of Python numbers."""
-        return self.numpy().tolist()
+    # Its values (as users see them: ops.values)
 
     def _values(self) -> Array:
         return unpack(self._array, self.dtype, compute_type(self.dtype))
@@ -240,40 +219,7 @@ class Tensor(TensorMethods):
 
             self.register_hook(keep)
 
-    def __len__(self) -> int:
-        if self.ndim == 0:
-            raise TypeError(
-                "len() was called on a tensor without axes; use .size for the number of elements"
-            )
-        return self.shape[0]
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.kind == "float":
-            raise TypeError(
-                f"a {self.dtype.name} tensor cannot be an index; convert it with int(...) first"
-            )
-        return int(self.item())
-
     # Comparison is elementwise (ops/), so identity is what hashes.
     __hash__ = object.__hash__
     # Let NumPy arrays on the left hand the operation over to us.
     __array_ufunc__ = None
-
-    def __repr__(self) -> str:
-        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
-        marks = [values, f"dtype={self.dtype.name}"]
-        marks += [f"device={self.device!r}"] if self.device != "cpu" else []
-        if self.node is not None:
-            marks.append(f"made by {self.node.op.name}")
-        elif self.requires_grad:
-            marks.append("requires_grad=True")
-        return f"tensor({', '.join(marks)})"

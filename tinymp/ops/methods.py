@@ -18,6 +18,7 @@ from tinymp.ops import (
     normalization,
     reductions,
     shape,
+    values,
 )
 
 
@@ -57,6 +58,16 @@ class TensorMethods:
 
     def __rpow__(self: Any, other: Any) -> Any:
         return arithmetic.pow(other, self)
+
+    numpy = values.numpy
+    item = values.item
+    tolist = values.tolist
+    __bool__ = values.as_bool
+    __float__ = values.as_float
+    __int__ = values.as_int
+    __index__ = values.as_index
+    __len__ = values.length
+    __repr__ = values.text
 
     exp = elementwise.exp
     log = elementwise.log
