@@ -13,19 +13,19 @@ Array = Any
 
 
 class Format(Protocol):
-    """Anything that names a number format, such as a ``tinymp.formats.DType``."""
+    """Anything that names a number format, such as a `tinymp.formats.DType`."""
 
     @property
     def name(self) -> str:
-        """The format's name, for example ``"bfloat16"``."""
+        """The format's name, for example `"bfloat16"`."""
 
 
 class Device(ABC):
-    """A place where arrays live. There is one object per place: get it with ``get_device``.
+    """A place where arrays live. There is one object per place: get it with `get_device`.
 
     Attributes:
-        name: ``"cpu"``, or ``"cuda:0"`` and so on.
-        xp: the array module of the place, ``numpy`` or ``cupy``.
+        name: `"cpu"`, or `"cuda:0"` and so on.
+        xp: the array module of the place, `numpy` or `cupy`.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Device(ABC):
 
     @abstractmethod
     def asarray(self, values: Any, dtype: Any = None) -> Array:
-        """Return ``values`` (array, nested sequence or number) as an array here, copied if needed.
+        """Return `values` (array, nested sequence or number) as an array here, copied if needed.
 
-        ``dtype`` is a NumPy dtype; None keeps what ``values`` has.
+        `dtype` is a NumPy dtype; None keeps what `values` has.
         """
 
     @abstractmethod
@@ -54,7 +54,7 @@ class Device(ABC):
 
     @abstractmethod
     def matmul(self, a: Array, b: Array) -> Array:
-        """Product of two float32 or two float64 arrays, with NumPy's ``matmul`` shapes.
+        """Product of two float32 or two float64 arrays, with NumPy's `matmul` shapes.
 
         float32 operands are multiplied and accumulated in float32, never in TF32.
         """
@@ -63,17 +63,17 @@ class Device(ABC):
     def matmul_words(self, a: Array, b: Array, dtype: Format) -> Array:
         """Product of 2-byte floats as they are stored, accumulated in float32, returned as float32.
 
-        ``a`` and ``b`` have NumPy's ``matmul`` shapes and hold ``float16`` values, or the words of
-        a 2-byte format as ``uint16``. ``dtype`` names that format: float16 or bfloat16.
+        `a` and `b` have NumPy's `matmul` shapes and hold `float16` values, or the words of
+        a 2-byte format as `uint16`. `dtype` names that format: float16 or bfloat16.
         """
 
     @abstractmethod
     def philox_words(self, count: int, seed: int, draw: int) -> Array:
-        """Return the first ``count`` uint32 words of the Philox stream ``draw`` of ``seed``."""
+        """Return the first `count` uint32 words of the Philox stream `draw` of `seed`."""
 
 
 def check_two_byte(words: Array, dtype: Format) -> None:
-    """Raise a TypeError unless ``words`` can hold, and ``dtype`` is, float16 or bfloat16."""
+    """Raise a TypeError unless `words` can hold, and `dtype` is, float16 or bfloat16."""
     if dtype.name not in ("float16", "bfloat16"):
         raise TypeError(
             f"matmul_words: expected the format float16 or bfloat16, but got {dtype.name}; "

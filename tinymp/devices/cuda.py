@@ -20,7 +20,7 @@ class CudaDevice(Device):
     """The GPU with this index, as CUDA counts them.
 
     What this object does happens on its GPU. CuPy's own functions, which operations use, run on
-    CuPy's current device: the first GPU, unless ``cupy.cuda.Device(index).use()`` was called.
+    CuPy's current device: the first GPU, unless `cupy.cuda.Device(index).use()` was called.
     """
 
     def __init__(self, index: int) -> None:
@@ -58,7 +58,7 @@ class CudaDevice(Device):
 
 
 def _import_cupy(index: int) -> Any:
-    """Return the module ``cupy``, or raise a RuntimeError that says what is missing."""
+    """Return the module `cupy`, or raise a RuntimeError that says what is missing."""
     wanted = f"device 'cuda:{index}' is not available: "
     if importlib.util.find_spec("cupy") is None:
         raise RuntimeError(f"{wanted}CuPy is not installed in this Python.\n{_ADVICE}")

@@ -18,7 +18,7 @@ from tinymp.devices.gemm_layout import Gemm, gemms, product_shape
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Return the product of two float32 or two float64 CuPy arrays; see ``Device.matmul``."""
+    """Return the product of two float32 or two float64 CuPy arrays; see `Device.matmul`."""
     from cupy.cuda import runtime
 
     if a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
@@ -30,7 +30,7 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 def matmul_words(a: Array, b: Array, dtype: Format) -> Array:
-    """Return the float32 product of CuPy arrays of 2-byte floats; see ``Device.matmul_words``."""
+    """Return the float32 product of CuPy arrays of 2-byte floats; see `Device.matmul_words`."""
     from cupy.cuda import runtime
 
     check_two_byte(a, dtype)
@@ -60,7 +60,7 @@ def _multiplies_bfloat16() -> bool:
 
 
 def _product(a: Array, b: Array, kind: int) -> Array:
-    """Return ``a @ b``, with NumPy's shapes, for operands whose elements CUDA calls ``kind``."""
+    """Return `a @ b`, with NumPy's shapes, for operands whose elements CUDA calls `kind`."""
     import cupy
 
     if a.ndim == 0 or b.ndim == 0:

@@ -39,7 +39,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Gemm:
-    """One cuBLAS call: ``out[i] = a[i] @ b[i]`` for ``batch`` matrices, (m, k) by (k, n)."""
+    """One cuBLAS call: `out[i] = a[i] @ b[i]` for `batch` matrices, (m, k) by (k, n)."""
 
     m: int
     n: int
@@ -51,7 +51,7 @@ class Gemm:
 
 
 def product_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of the product of stacks of matrices of shapes ``a`` and ``b``.
+    """Return the shape of the product of stacks of matrices of shapes `a` and `b`.
 
     Raises:
         ValueError: where the inner dimensions differ, or the stacks do not broadcast.
@@ -72,9 +72,9 @@ def product_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def gemms(xp: Any, a: Array, b: Array, out: Array) -> Iterator[Gemm]:
-    """Yield the calls that compute ``out = a @ b`` for stacks of matrices, none of them empty.
+    """Yield the calls that compute `out = a @ b` for stacks of matrices, none of them empty.
 
-    ``out`` is contiguous and has the shape that ``product_shape`` gives. An operand is copied only
+    `out` is contiguous and has the shape that `product_shape` gives. An operand is copied only
     where neither its rows nor its columns are contiguous. Stacks that broadcast or are transposed
     in ways that one batch stride cannot say become several calls.
     """
@@ -113,7 +113,7 @@ def _readable(xp: Any, x: Array) -> Array:
 
 
 def _layout(x: Array) -> tuple[bool, int] | None:
-    """Return ``(by_columns, leading)`` of the matrices in ``x``; None if cuBLAS cannot read them.
+    """Return `(by_columns, leading)` of the matrices in `x`; None if cuBLAS cannot read them.
 
     The stride of an axis of length 1 says nothing and is not read.
     """

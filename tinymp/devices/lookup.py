@@ -16,9 +16,9 @@ _CPU = CpuDevice()
 
 
 def get_device(device: str | Device = "cpu") -> Device:
-    """Return the device of a name: ``"cpu"``, ``"cuda"`` (the first GPU), ``"cuda:1"`` …
+    """Return the device of a name: `"cpu"`, `"cuda"` (the first GPU), `"cuda:1"` …
 
-    A ``Device`` is returned as it is. The same name always gives the same object.
+    A `Device` is returned as it is. The same name always gives the same object.
 
     Raises:
         ValueError: for a name that is none of these.

@@ -44,7 +44,7 @@ _THREADS = 256
 
 
 def philox_words(count: int, seed: int, draw: int) -> Array:
-    """Return a CuPy array of the words that ``CpuDevice.philox_words`` returns."""
+    """Return a CuPy array of the words that `CpuDevice.philox_words` returns."""
     import cupy
 
     blocks = -(-count // 8)

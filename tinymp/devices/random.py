@@ -38,9 +38,9 @@ class Generator:
         return f"Generator(seed={self.seed}, draws={self.draws})"
 
     def words(self, device: Device, count: int, draw: int | None = None) -> Array:
-        """Return ``count`` random words, uint32, on ``device``.
+        """Return `count` random words, uint32, on `device`.
 
-        ``draw`` repeats the draw of that number; None makes the next one.
+        `draw` repeats the draw of that number; None makes the next one.
         """
         if draw is None:
             draw = self.draws
@@ -48,7 +48,7 @@ class Generator:
         return device.philox_words(count, self.seed, draw)
 
     def uniform(self, device: Device, shape: tuple[int, ...], draw: int | None = None) -> Array:
-        """Return float32 numbers, uniform on the multiples of 2**-24 in [0, 1), on ``device``.
+        """Return float32 numbers, uniform on the multiples of 2**-24 in [0, 1), on `device`.
 
         Both steps are exact, because float32 has 24 bits: every device gives the same bits.
         """
@@ -57,7 +57,7 @@ class Generator:
         return values.reshape(shape)
 
     def normal(self, device: Device, shape: tuple[int, ...], draw: int | None = None) -> Array:
-        """Return float32 numbers of the standard normal distribution on ``device``.
+        """Return float32 numbers of the standard normal distribution on `device`.
 
         Box and Muller's transform (Annals of Mathematical Statistics 29, 1958), in float64, rounded
         once. It is always computed on the CPU and then moved, because logarithm and cosine of two
@@ -84,7 +84,7 @@ def default_generator() -> Generator:
 
 
 def manual_seed(seed: int) -> Generator:
-    """Start the default generator anew from ``seed`` (0 to 2**64 - 1), and return it."""
+    """Start the default generator anew from `seed` (0 to 2**64 - 1), and return it."""
     set_rng_state((seed, 0))
     return _default
 
@@ -95,21 +95,21 @@ def get_rng_state() -> tuple[int, int]:
 
 
 def set_rng_state(state: tuple[int, int]) -> None:
-    """Put the default generator into a state that ``get_rng_state`` returned."""
+    """Put the default generator into a state that `get_rng_state` returned."""
     checked = Generator(*state)
     _default.seed, _default.draws = checked.seed, checked.draws
 
 
 def random_words(device: Device, count: int, draw: int | None = None) -> Array:
-    """Return ``count`` uint32 words of the default generator: see ``Generator.words``."""
+    """Return `count` uint32 words of the default generator: see `Generator.words`."""
     return _default.words(device, count, draw)
 
 
 def uniform(device: Device, shape: tuple[int, ...], draw: int | None = None) -> Array:
-    """Return float32 numbers in [0, 1) of the default generator: see ``Generator.uniform``."""
+    """Return float32 numbers in [0, 1) of the default generator: see `Generator.uniform`."""
     return _default.uniform(device, shape, draw)
 
 
 def normal(device: Device, shape: tuple[int, ...], draw: int | None = None) -> Array:
-    """Return float32 normal numbers of the default generator: see ``Generator.normal``."""
+    """Return float32 normal numbers of the default generator: see `Generator.normal`."""
     return _default.normal(device, shape, draw)
