@@ -20,7 +20,7 @@ from tinymp.formats.dtype import (
 from tinymp.formats.encode import encode
 from tinymp.formats.finfo import FloatInfo, finfo
 from tinymp.formats.packing import pack, unpack
-from tinymp.formats.promotion import promote
+from tinymp.formats.promotion import promote, promote_ranked
 from tinymp.formats.rounding import (
     MODES,
     RoundingState,
@@ -53,6 +53,7 @@ __all__ = [
     "int64",
     "pack",
     "promote",
+    "promote_ranked",
     "rounding",
     "set_rounding",
     "unpack",

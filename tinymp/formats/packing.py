@@ -1,4 +1,4 @@
-"""How does the engine cross between storage and compute? `pack` rounds once, `unpack` is exact."""
+"""How does the engine cross between storage and compute? It packs with one rounding, and unpacks exactly."""
 
 from __future__ import annotations
 
@@ -6,30 +6,53 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.formats.decode import decode_rule
-from tinymp.formats.dtype import DType
-from tinymp.formats.encode import Array, encode_rule
+from tinymp.devices import device_of
+from tinymp.formats.decode import values_of_words
+from tinymp.formats.dtype import DType, float64
+from tinymp.formats.encode import round_to_words
+from tinymp.formats.rule import Array
 
 
 def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = False) -> Array:
-    """Computed values as `dtype` is stored: floats rounded once by `mode`, integers and booleans converted.
+    """Return computed values as ``dtype`` stores them.
 
-    Returns `values` itself where they already are what is stored. `mode` None is the format's default.
+    Floats are rounded once, by ``mode`` (None: the format's default); to an integer they lose their
+    fraction. Values that already are of the storage type are returned as they are, not copied.
+
+    Args:
+        values: NumPy or CuPy array of float32, float64, an integer type or bool.
+        dtype: what to store.
+        mode: a rounding mode; used for floating-point formats only.
+        saturate: as in ``encode``.
     """
     if values.dtype == dtype.storage:
         return values
     if not dtype.is_float:
-        return values.astype(dtype.storage)
+        with np.errstate(invalid="ignore"):  # NaN and infinity have no integer to become
+            return values.astype(dtype.storage)
     if values.dtype.kind != "f":
-        values = values.astype(np.float64)
-    return encode_rule(values, dtype, mode or dtype.default_rounding, saturate).view(dtype.storage)
+        values = _float_of_integer(values)
+    words = round_to_words(values, dtype, mode or dtype.default_rounding, saturate)
+    return words.view(dtype.storage)
 
 
 def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
-    """Stored elements as the values that rules compute on, exactly; integers and booleans pass undecoded.
+    """Return stored elements as values to compute on, exactly; integers and booleans pass unchanged.
 
-    Returns `storage` itself where it already is of the compute type.
+    Storage that already is of the ``compute`` type is returned as it is, not copied.
     """
-    if not dtype.is_float or storage.dtype == compute:
+    if storage.dtype == compute or not dtype.is_float:
         return storage
-    return decode_rule(storage.view(dtype.words), dtype).astype(compute, copy=False)
+    return values_of_words(storage.view(dtype.words), dtype).astype(compute, copy=False)
+
+
+def _float_of_integer(values: Array) -> Array:
+    """Return integers as float64 values that round to any narrower format as the integers would.
+
+    Integers from 2**53 on do not all fit. Cutting 11 bits and setting the last bit kept if any of
+    them was set ("rounding to odd") leaves 52 bits that fit, on the same side of every midpoint.
+    """
+    xp = device_of(values).xp
+    values = values.astype(xp.int64)
+    cut = ((values >> 11) | ((values & 0x7FF) != 0)) << 11
+    return xp.where(abs(values) <= 1 << float64.precision, values, cut).astype(xp.float64)

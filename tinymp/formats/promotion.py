@@ -12,6 +12,7 @@ nothing: no format is the obvious result, and silently widening it would hide wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, reduce
 
 from tinymp.formats.dtype import DType, float32, float64
@@ -27,6 +28,19 @@ def promote(*dtypes: DType) -> DType:
     if not dtypes:
         raise TypeError("promote needs at least one dtype")
     return reduce(_promote_two, dtypes)
+
+
+def promote_ranked(*ranks: Sequence[DType]) -> DType:
+    """The dtype in which operands of different rank meet: PyTorch's category rule.
+
+    Earlier ranks decide. A later rank counts only if its own common dtype is of a higher category (bool
+    below integer below float): so a Python number never widens a tensor, but makes an integer one float.
+
+    Raises TypeError as `promote` does.
+    """
+    candidates = [promote(*dtypes) for dtypes in ranks if dtypes]
+    # max keeps the first of equal ones.
+    return max(candidates, key=lambda dtype: _KIND_ORDER[dtype.kind])
 
 
 def holds(wide: DType, narrow: DType) -> bool:
