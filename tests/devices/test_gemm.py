@@ -165,10 +165,14 @@ def test_every_kind_of_shape_gives_numpys_product(left, right):
     )
 
 
-def test_transposed_operands_give_the_transposed_product():
-    a, b = integers((4, 3), np.float16), integers((5, 4), np.float16)
-    product = gemm.matmul_words(a.T, b.T, F16)
-    np.testing.assert_array_equal(product, np.asarray(b, np.float32).dot(a).T)
+@pytest.mark.parametrize("a_turned", [False, True])
+@pytest.mark.parametrize("b_turned", [False, True])
+def test_transposed_operands_are_read_by_columns(a_turned, b_turned):
+    a = integers((4, 3), np.float16).T if a_turned else integers((3, 4), np.float16)
+    b = integers((5, 4), np.float16).T if b_turned else integers((4, 5), np.float16)
+    product = gemm.matmul_words(a, b, F16)
+    expected = np.asarray(a, np.float32) @ np.asarray(b, np.float32)
+    np.testing.assert_array_equal(product, expected)
 
 
 def test_float16_values_and_their_words_are_the_same_operand():

@@ -112,6 +112,12 @@ def test_a_stack_is_one_call():
     assert (call.batch, call.a.batch_stride, call.b.batch_stride) == (6, 20, 30)
 
 
+def test_an_axis_of_length_one_does_not_split_a_stack():
+    a = numbers((2, 3, 4, 5))[:, 1:2]
+    call = only(multiply(a, numbers((2, 1, 5, 6)))[1])
+    assert (call.batch, call.a.batch_stride) == (2, 60)
+
+
 def test_one_matrix_on_the_right_makes_one_tall_product():
     call = only(multiply(numbers((2, 3, 4, 5)), numbers((5, 6)))[1])
     assert (call.batch, call.m, call.n, call.k) == (1, 24, 6, 5)

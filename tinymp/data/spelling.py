@@ -72,11 +72,12 @@ def _random_numbers(generator: Generator, largest: int) -> Array:
     """Return the generator's next chunk of numbers up to `largest`, each length equally likely."""
     words = generator.words(get_device("cpu"), 4 * _CHUNK).view(np.uint64)
     digits = 1 + words[:_CHUNK] % np.uint64(len(str(largest)))
-    lowest = np.where(digits == 1, 0, 10 ** (digits - 1).astype(np.int64))
+    lowest: Array = np.where(digits == 1, 0, 10 ** (digits - 1).astype(np.int64))
     highest = np.minimum(10 ** digits.astype(np.int64) - 1, largest)
     # The remainder's bias is below 10**12 / 2**64, less than one in ten million.
     offset = words[_CHUNK:] % (highest - lowest + 1).astype(np.uint64)
-    return np.add(lowest, offset.astype(np.int64))
+    numbers: Array = lowest + offset.astype(np.int64)
+    return numbers
 
 
 def spelling_line(number: int) -> str:
