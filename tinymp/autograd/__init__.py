@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tinymp.autograd.backward import run_backward
-from tinymp.autograd.dispatch import Operand, apply
+from tinymp.autograd.contract import Operand
+from tinymp.autograd.dispatch import apply
 from tinymp.autograd.functional import grad, value_and_grad
 from tinymp.autograd.modes import enable_grad, is_grad_enabled, no_grad
 from tinymp.autograd.op import Op

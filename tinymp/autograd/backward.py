@@ -30,8 +30,8 @@ def run_backward(
     again, in the order in which they arrive.
     """
     start: Source = root.node or root
-    # Gradients on their way, under the identity of the node or leaf they are for: a dictionary of this
-    # pass alone, so nothing stale survives into the next.
+    # Gradients on their way, under the identity of the node or leaf they are for: a dictionary of
+    # this pass alone, so nothing stale survives into the next.
     waiting: dict[int, Array] = {id(start): _first_gradient(root, gradient)}
     leaves: dict[int, Tensor] = {} if isinstance(start, Node) else {id(start): start}
     finished: dict[int, Array] = {}
@@ -87,22 +87,24 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
     """The gradient to start from, as storage: 1 for a scalar loss, else what the caller gave."""
     if not root.requires_grad:
         raise RuntimeError(
-            f"backward was called on a tensor of shape {root.shape} that has no graph: nothing it was computed from "
-            "requires a gradient, or it was computed under no_grad; set requires_grad=True on the parameters"
+            f"backward was called on a tensor of shape {root.shape} that has no graph: nothing it "
+            "was computed from requires a gradient, or it was computed under no_grad; set "
+            "requires_grad=True on the parameters"
         )
     dtype = gradient_dtype(root.dtype)
     if gradient is None:
         if root.size != 1:
             raise RuntimeError(
-                f"backward was called without a gradient on a tensor of shape {root.shape}; only a tensor of one element "
-                "has an obvious one; reduce the loss with .sum() or .mean(), or pass backward(gradient)"
+                f"backward was called without a gradient on a tensor of shape {root.shape}; only a "
+                "tensor of one element has an obvious one; reduce the loss with .sum() or "
+                ".mean(), or pass backward(gradient)"
             )
         one = root._device.xp.ones(root.shape, compute_type(dtype))
         return pack(one, dtype, active_rounding().mode(dtype))
     if gradient.shape != root.shape:
         raise ValueError(
-            f"backward was given a gradient of shape {gradient.shape} for a tensor of shape {root.shape}; the shapes "
-            "must be equal"
+            f"backward was given a gradient of shape {gradient.shape} for a tensor of shape "
+            f"{root.shape}; the shapes must be equal"
         )
     if gradient.dtype is dtype:
         return gradient._array.copy()
@@ -118,8 +120,9 @@ def _after_hooks(source: Source, storage: Array) -> Array:
             continue
         if replaced.shape != source.shape or replaced.dtype is not dtype:
             raise ValueError(
-                f"a hook returned a gradient of shape {replaced.shape} and dtype {replaced.dtype.name} for a tensor "
-                f"of shape {source.shape}, whose gradient is {dtype.name}; return one like the gradient it was given"
+                f"a hook returned a gradient of shape {replaced.shape} and dtype "
+                f"{replaced.dtype.name} for a tensor of shape {source.shape}, whose gradient is "
+                f"{dtype.name}; return one like the gradient it was given"
             )
         storage = replaced._array
     return storage

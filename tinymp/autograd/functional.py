@@ -18,8 +18,8 @@ def value_and_grad(function: Callable[..., Tensor], argnums: Arguments = 0) -> C
     """A function that returns the value of `function` and its gradient, as in JAX.
 
     `function` must return a tensor of one element. The gradient is with respect to the positional
-    argument `argnums`, a tensor of its dtype and shape; for a tuple of numbers, a tuple of tensors. An
-    argument that the result does not depend on gets zeros. No `grad` attribute is touched.
+    argument `argnums`, a tensor of its dtype and shape; for a tuple of numbers, a tuple of tensors.
+    An argument that the result does not depend on gets zeros. No `grad` attribute is touched.
 
     Raises:
         TypeError: a chosen argument is not a floating-point tensor, or the result is no tensor.
@@ -34,8 +34,8 @@ def value_and_grad(function: Callable[..., Tensor], argnums: Arguments = 0) -> C
             if i >= len(arguments) or not isinstance(arguments[i], Tensor):
                 given = type(arguments[i]).__name__ if i < len(arguments) else "nothing"
                 raise TypeError(
-                    f"the gradient with respect to argument {i} was asked for, but {given} was given there; it must be "
-                    "a floating-point tensor"
+                    f"the gradient with respect to argument {i} was asked for, but {given} was "
+                    "given there; it must be a floating-point tensor"
                 )
             replaced[i] = arguments[i].detach().requires_grad_()
             inputs.append(replaced[i])
@@ -43,7 +43,8 @@ def value_and_grad(function: Callable[..., Tensor], argnums: Arguments = 0) -> C
             value = function(*replaced, **options)
         if not isinstance(value, Tensor):
             raise TypeError(
-                f"the function returned a {type(value).__name__}; it must return a tensor of one element, such as a loss"
+                f"the function returned a {type(value).__name__}; it must return a tensor of one "
+                "element, such as a loss"
             )
         found = run_backward(value, inputs=inputs) if value.requires_grad else [None] * len(inputs)
         gradients = tuple(_zeros(x) if g is None else g for g, x in zip(found, inputs, strict=True))

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
+from tinymp.autograd.contract import Contract
+from tinymp.autograd.tensor import Tensor
+from tinymp.formats import DType, RoundingState, float8_e4m3fn, float8_e5m2, pack
 from tinymp.numerics.quiet import quietly
-from tinymp.formats import DType, float8_e4m3fn, float8_e5m2, pack, unpack
-from tinymp.formats.rounding import RoundingState
-from tinymp.numerics.kit import Packed
-
-if TYPE_CHECKING:
-    from tinymp.autograd.op import Op
-    from tinymp.autograd.tensor import Tensor
 
 Array = Any
 _creation = count()
@@ -37,33 +31,37 @@ class Node:
     """One recorded operation: where its gradients go, and what its gradient rules need.
 
     `sources` holds, for each input, the node that made it, the leaf tensor itself, or None where no
-    gradient is wanted. `saved` maps the names that the rules ask for to what was kept.
+    gradient is wanted. `saved` maps the names that the rules ask for to what was kept; None once it
+    was freed. Rounding is that of the forward pass.
     """
 
-    __slots__ = (
-        "compute", "dtype", "hooks", "kit", "number", "op", "rounding", "saved", "shape", "sources",
-    )  # fmt: skip
+    __slots__ = ("contract", "hooks", "number", "rounding", "saved", "shape", "sources")
 
     def __init__(
         self,
-        op: Op,
-        sources: Sequence[Node | Tensor | None],
+        contract: Contract,
+        sources: Sequence[Any],
         saved: dict[str, Any],
-        result: Tensor,
-        compute: np.dtype[Any],
-        kit: Any,
+        shape: tuple[int, ...],
         rounding: RoundingState,
     ) -> None:
-        self.op = op
-        self.sources = sources
+        self.contract = contract
+        self.sources: Sequence[Node | Tensor | None] = sources
         self.saved: dict[str, Any] | None = saved
-        self.dtype = result.dtype
-        self.shape = result.shape
-        self.compute = compute
-        self.kit = kit
+        self.shape = shape
         self.rounding = rounding
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
         self.number = next(_creation)
+
+    @property
+    def dtype(self) -> DType:
+        """Dtype of the result."""
+        return self.contract.result
+
+    @property
+    def name(self) -> str:
+        """Name of the operation."""
+        return self.contract.op.name
 
     def gradients(self, g: Array) -> list[tuple[Node | Tensor, Array]]:
         """Each source that wants a gradient, with its gradient rounded to the source's dtype.
@@ -72,59 +70,47 @@ class Node:
         """
         if self.saved is None:
             raise RuntimeError(
-                f"backward reached the result of {self.op.name!r} a second time, but what its gradient needs was freed "
-                "after the first; call backward(retain_graph=True) the first time, or compute the loss again"
+                f"backward reached the result of {self.name!r} a second time, but what its "
+                "gradient needs was freed after the first; call backward(retain_graph=True) the "
+                "first time, or compute the loss again"
             )
-        view = self.op.backward_on
-        g = decoded(g, gradient_dtype(self.dtype), view, self.compute)
-        needed: dict[str, Any] = {}
+        op, xp, view = self.contract.op, self.contract.xp, self.contract.op.backward_on
+        g = self.contract.seen(g, gradient_dtype(self.dtype), view)
+        needed = {name: self._restored(name, kept) for name, kept in self.saved.items()}
         gradients = []
         for position, source in enumerate(self.sources):
             if source is None:
                 continue
-            rule = self.op.rule(position)
-            assert rule is not None  # the dispatcher sets no source where there is no rule
-            for name in rule.needs:
-                if name not in needed:
-                    kept = self.saved.get(name)
-                    needed[name] = self._restored(name, kept) if isinstance(kept, Saved) else kept
+            rule = op.rule(position)
+            assert rule is not None  # only an input with a rule has a source
             needed["position"] = position
-            gradient = quietly(rule.function, self.kit, g, *[needed[name] for name in rule.needs])
-            if view == "words":
-                gradients.append((source, gradient))
-                continue
-            if gradient.shape != source.shape:
-                gradient = unbroadcast(self.kit, gradient, source.shape)
-            dtype = gradient_dtype(source.dtype)
-            gradients.append((source, pack(gradient, dtype, self.rounding.mode(dtype))))
+            gradient = quietly(rule.function, xp, g, *[needed[name] for name in rule.needs])
+            if view != "words":
+                gradient = unbroadcast(xp, gradient, source.shape)
+                dtype = gradient_dtype(source.dtype)
+                if gradient.dtype != dtype.storage:
+                    gradient = pack(gradient, dtype, self.rounding.mode(dtype))
+            gradients.append((source, gradient))
         return gradients
 
-    def _restored(self, name: str, kept: Saved) -> Array:
-        """What a gradient rule sees of a saved tensor, unless it changed since."""
+    def _restored(self, name: str, kept: Any) -> Any:
+        """What a gradient rule sees of something saved, unless that changed since."""
+        if not isinstance(kept, Saved):
+            return kept
         if kept.version.count != kept.count:
             raise RuntimeError(
-                f"the {'result' if name == 'out' else f'input {name!r}'} of {self.op.name!r} (shape "
-                f"{tuple(kept.storage.shape)}, {kept.dtype.name}) was saved for backward at version {kept.count} but has "
-                f"been changed in place since (version {kept.version.count}); change it after backward, or change a copy"
+                f"the {'result' if name == 'out' else f'input {name!r}'} of {self.name!r} (shape "
+                f"{tuple(kept.storage.shape)}, {kept.dtype.name}) was saved for backward at "
+                f"version {kept.count} but has been changed in place since (version "
+                f"{kept.version.count}); change it after backward, or change a copy"
             )
-        if name in self.op.undecoded:
+        if name in self.contract.op.undecoded:
             return kept.storage
-        return decoded(kept.storage, kept.dtype, self.op.backward_on, self.compute)
-
-
-def decoded(storage: Array, dtype: DType, view: str, compute: np.dtype[Any]) -> Array:
-    """A storage in the form in which a rule sees it: values, words, or words with their dtype."""
-    if view == "words":
-        return storage
-    if view == "packed":
-        return Packed(storage, dtype)
-    if dtype.kind != "float":
-        return storage.astype(compute, copy=False)
-    return unpack(storage, dtype, compute)
+        return self.contract.seen(kept.storage, kept.dtype, self.contract.op.backward_on)
 
 
 def gradient_dtype(dtype: DType) -> DType:
-    """Dtype of a tensor's gradient: its own, but E5M2 for E4M3, whose range is too small for gradients.
+    """Dtype of a tensor's gradient: its own, but E5M2 for E4M3, whose range is too small.
 
     Source: Micikevicius et al., FP8 Formats for Deep Learning (arXiv 2209.05433), section 3.
     """
@@ -132,14 +118,9 @@ def gradient_dtype(dtype: DType) -> DType:
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Sum `gradient` over the axes along which an input of `shape` was repeated."""
+    """`gradient` summed over the axes along which an input of `shape` was repeated."""
     if gradient.shape == shape:
         return gradient
     added = gradient.ndim - len(shape)
-    if added < 0:
-        return xp.broadcast_to(gradient, shape)
-    stretched = [
-        added + i for i, n in enumerate(shape) if n == 1 and gradient.shape[added + i] != 1
-    ]
-    total = xp.sum(gradient, axis=(*range(added), *stretched), keepdims=True)
-    return total.reshape(shape)
+    stretched = [added + i for i, n in enumerate(shape) if n == 1 != gradient.shape[added + i]]
+    return xp.sum(gradient, (*range(added), *stretched), True).reshape(shape)

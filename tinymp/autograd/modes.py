@@ -9,7 +9,7 @@ GRAD_ENABLED: ContextVar[bool] = ContextVar("tinymp_grad_enabled", default=True)
 
 
 class _GradMode(ContextDecorator):
-    """Sets the grad mode inside a `with` block or a decorated function; may be nested and reused."""
+    """Sets the grad mode in a `with` block or a decorated function; may be nested and reused."""
 
     enabled: bool
 

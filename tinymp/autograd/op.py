@@ -26,8 +26,8 @@ class Op:
 
     A gradient rule receives `g`, the gradient of the loss with respect to the result, and whatever
     else it *names*: an input, `out` (the result), `x_shape` (the shape of input `x`), an
-    attribute, or a residual. What the rules that are needed name is saved for backward, nothing else.
-    Broadcasting is undone for it. It returns `g`, a view of `g`, or a new array.
+    attribute, or a residual. What the rules that are needed name is saved for backward, nothing
+    else. Broadcasting is undone for it. It returns `g`, a view of `g`, or a new array.
 
     What the dispatcher does around a rule is the op's contract:
 
@@ -39,7 +39,8 @@ class Op:
         the dtype of the result: `"promote"` the common dtype of the inputs, `"float"` the same
         with integers as float32, `"bool"`, `"int64"`, or `"attribute"`: the attribute `dtype`.
     `undecoded`
-        names of inputs (indices, masks, labels) that pass as they are and take no part in promotion.
+        names of inputs (indices, masks, labels) that pass as they are and take no part in
+        promotion.
     `residuals`
         names of arrays that `forward` returns after its result, kept for backward unrounded.
 
@@ -72,8 +73,12 @@ class Op:
         self.attributes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         self.gradients = {name: GradientRule(self, name, rule) for name, rule in gradients.items()}
         self.rules = tuple(self.gradients.get(name) for name in self.inputs)
-        # What the dispatcher worked out for the operand dtypes it has met (see dispatch.Plan).
-        self.plans: dict[Any, Any] = {}
+        #: The contracts worked out so far, by the kinds of the operands.
+        self.contracts: dict[Any, Any] = {}
+
+    def input(self, position: int) -> str:
+        """Name of the input at `position`."""
+        return self.inputs[0 if self.variadic else position]
 
     def rule(self, position: int) -> GradientRule | None:
         """Gradient rule of the input at `position`, or None where there is no derivative."""
@@ -97,6 +102,7 @@ class GradientRule:
         unknown = [need for need in self.needs if need not in known]
         if name not in op.inputs or unknown:
             raise TypeError(
-                f"op {op.name!r}: the gradient rule {name!r} asks for {unknown or 'no known input'}; "
-                f"the inputs are {list(op.inputs)} and a rule may ask for {sorted(known)}"
+                f"op {op.name!r}: the gradient rule {name!r} asks for "
+                f"{unknown or 'no known input'}; the inputs are {list(op.inputs)} and a rule may "
+                f"ask for {sorted(known)}"
             )

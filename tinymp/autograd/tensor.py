@@ -8,15 +8,16 @@ from weakref import ref
 
 import numpy as np
 
-from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import GRAD_ENABLED
 from tinymp.devices import Device, device_of
 from tinymp.formats import DType, unpack
 from tinymp.numerics.kit import compute_type
 
 if TYPE_CHECKING:
-    # Operators and methods are the functions of ops/, a floor above; ops/ attaches them to this class
-    # when it is imported. A type checker sees them as inherited.
+    from tinymp.autograd.graph import Node
+
+    # Operators and methods are the functions of ops/, a floor above; ops/ attaches them to this
+    # class when it is imported. A type checker sees them as inherited.
     from tinymp.ops.methods import TensorMethods
 else:
     TensorMethods = object
@@ -51,9 +52,11 @@ class Tensor(TensorMethods):
     __slots__ = (
         "__weakref__",
         "_array",
+        "_device",
         "dtype",
         "grad",
         "hooks",
+        "kind",
         "node",
         "requires_grad",
         "version",
@@ -63,23 +66,22 @@ class Tensor(TensorMethods):
         self,
         storage: Array,
         dtype: DType,
-        *,
-        requires_grad: bool = False,
-        node: Node | None = None,
+        device: Device | None = None,
         version: Version | None = None,
+        requires_grad: bool = False,
     ) -> None:
-        if requires_grad and dtype.kind != "float":
-            raise TypeError(
-                f"requires_grad=True was given for a {dtype.name} tensor, but only floating-point tensors "
-                "have gradients; convert it first, e.g. with .to(tinymp.float32)"
-            )
         self._array = storage
+        self._device = device or device_of(storage)
         self.dtype = dtype
-        self.requires_grad = requires_grad
-        self.grad: Tensor | None = None
-        self.node = node
         self.version = version or Version()
+        #: All that an operation's dtype contract depends on.
+        self.kind = (dtype, storage.ndim == 0, self._device)
+        self.requires_grad = False
+        self.grad: Tensor | None = None
+        self.node: Node | None = None
         self.hooks: list[Hook] | None = None
+        if requires_grad:
+            self.requires_grad_()
 
     # What it is
 
@@ -106,7 +108,7 @@ class Tensor(TensorMethods):
     @property
     def device(self) -> str:
         """Name of the device that holds the storage, `"cpu"` or `"cuda:0"`."""
-        return device_of(self._array).name
+        return self._device.name
 
     @property
     def is_leaf(self) -> bool:
@@ -115,7 +117,7 @@ class Tensor(TensorMethods):
 
     @property
     def storage(self) -> Array:
-        """The packed array as held, read-only (CuPy has no read-only arrays: do not write to it)."""
+        """The packed array as held, read-only (but CuPy knows no such thing: do not write)."""
         view = self._array.view()
         if isinstance(view, np.ndarray):
             view.flags.writeable = False
@@ -124,16 +126,18 @@ class Tensor(TensorMethods):
     @property
     def data(self) -> Tensor:
         """A tensor on the same storage and version counter, outside the graph."""
-        return Tensor(self._array, self.dtype, version=self.version)
+        return Tensor(self._array, self.dtype, self._device, self.version)
 
     @data.setter
     def data(self, other: Tensor) -> None:
         """Replace storage and dtype, as `Module.to` does; saved tensors notice."""
         if other.shape != self.shape:
             raise ValueError(
-                f"data of shape {other.shape} was given to a tensor of shape {self.shape}; the shape must stay"
+                f"data of shape {other.shape} was given to a tensor of shape {self.shape}; the "
+                "shape must stay"
             )
-        self._array, self.dtype = other._array, other.dtype
+        self._array, self._device, self.dtype = other._array, other._device, other.dtype
+        self.kind = other.kind
         self.version.count += 1
 
     def detach(self) -> Tensor:
@@ -144,12 +148,14 @@ class Tensor(TensorMethods):
         """Set `requires_grad` of a leaf and return the tensor itself."""
         if self.node is not None:
             raise RuntimeError(
-                f"requires_grad_ was called on the result of {self.node.op.name!r}; only leaves can be told whether "
-                "they need a gradient; use .detach() to cut the graph, .retain_grad() to keep this gradient"
+                f"requires_grad_ was called on the result of {self.node.name!r}; only leaves can "
+                "be told whether they need a gradient; use .detach() to cut the graph, "
+                ".retain_grad() to keep this gradient"
             )
         if requires_grad and self.dtype.kind != "float":
             raise TypeError(
-                f"requires_grad_ was called on a {self.dtype.name} tensor; only floating-point tensors have gradients"
+                f"requires_grad_ was called on a {self.dtype.name} tensor; only floating-point "
+                "tensors have gradients"
             )
         self.requires_grad = requires_grad
         return self
@@ -159,16 +165,13 @@ class Tensor(TensorMethods):
     def _values(self) -> Array:
         return unpack(self._array, self.dtype, compute_type(self.dtype))
 
-    @property
-    def _device(self) -> Device:
-        return device_of(self._array)
-
     def _write(self, index: Any, values: Tensor) -> None:
-        """Overwrite elements with those of a tensor of this dtype; whatever was saved from here is out of date."""
+        """Overwrite elements with those of a tensor of this dtype; count a new version."""
         if self.requires_grad and GRAD_ENABLED.get():
             raise RuntimeError(
-                f"an in-place change of a tensor of shape {self.shape} that requires a gradient would be missing from "
-                "the graph; compute a new tensor instead, or change it under tinymp.no_grad()"
+                f"an in-place change of a tensor of shape {self.shape} that requires a gradient "
+                "would be missing from the graph; compute a new tensor instead, or change it "
+                "under tinymp.no_grad()"
             )
         self._array[index] = values._array
         self.version.count += 1
@@ -183,7 +186,8 @@ class Tensor(TensorMethods):
         backward can run again.
 
         Raises:
-            RuntimeError: no graph, a freed graph, a missing gradient, a tensor changed since it was saved.
+            RuntimeError: no graph, a freed graph, a missing gradient, a tensor changed since it was
+            saved.
         """
         from tinymp.autograd.backward import (
             run_backward,
@@ -194,12 +198,13 @@ class Tensor(TensorMethods):
     def register_hook(self, hook: Hook) -> Callable[[], None]:
         """Call `hook(gradient)` once the gradient of this tensor is complete in a backward pass.
 
-        What the hook returns replaces the gradient, None leaves it. Returns a function that removes the hook.
+        What the hook returns replaces the gradient, None leaves it. Returns a function that removes
+        the hook.
         """
         if not self.requires_grad:
             raise RuntimeError(
-                "register_hook was called on a tensor that does not require a gradient; none will arrive; set "
-                "requires_grad=True first"
+                "register_hook was called on a tensor that does not require a gradient; none will "
+                "arrive; set requires_grad=True first"
             )
         holder: Node | Tensor = self if self.node is None else self.node
         if holder.hooks is None:

@@ -12,8 +12,9 @@ import numpy as np
 class _QuietContext(threading.local):
     """Per thread, a copy of the context in which NumPy's error state is `ignore`.
 
-    Overflow, NaN and division by zero are results here, not surprises: FP16 training meets them while
-    it looks for a loss scale. Entering `np.errstate` for each rule would cost more than a small rule.
+    Overflow, NaN and division by zero are results here, not surprises: FP16 training meets them
+    while it looks for a loss scale. Entering `np.errstate` for each rule would cost more than a
+    small rule.
     """
 
     def __init__(self) -> None:

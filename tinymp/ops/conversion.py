@@ -29,8 +29,8 @@ def transferred(array: Array, device: str) -> Array:
 def to(x: Tensor, *targets: DType | str) -> Tensor:
     """`x` in another dtype and/or on another device: `x.to(mp.float16)`, `x.to("cuda")`.
 
-    Rounds once, by the active mode; returns `x` itself where nothing changes. Gradients flow back in
-    the dtype and to the device of `x`.
+    Rounds once, by the active mode; returns `x` itself where nothing changes. Gradients flow back
+    in the dtype and to the device of `x`.
 
     Raises:
         TypeError: a target that is neither a dtype nor a device.

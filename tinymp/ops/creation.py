@@ -19,11 +19,11 @@ DTypeLike = DType | str | None
 def tensor(
     values: Any, dtype: DTypeLike = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A leaf tensor with a copy of `values`: numbers, nested lists, a NumPy or CuPy array, a tensor.
+    """A leaf with a copy of `values`: numbers, nested lists, a NumPy or CuPy array, a tensor.
 
-    `dtype`: by default float32 for Python floats, an array's own float type, int64 for every integer
-    type, bool for booleans. Values are rounded to it once, by the active rounding mode. `device`: by
-    default where `values` is, "cpu" for lists.
+    `dtype`: by default float32 for Python floats, an array's own float type, int64 for every
+    integer type, bool for booleans. Values are rounded to it once, by the active rounding mode.
+    `device`: by default where `values` is, "cpu" for lists.
 
     Raises:
         TypeError: values that are not numbers (such as strings), or an unknown dtype.
@@ -48,13 +48,15 @@ def _storage(values: Any, dtype: DTypeLike) -> tuple[Array, DType]:
             values = np.asarray(values)
         except ValueError:
             raise ValueError(
-                "tensor was given nested lists of different lengths; every row must have the same length"
+                "tensor was given nested lists of different lengths; every row must have the same "
+                "length"
             ) from None
         if values.dtype == np.float64:
             dtype = dtype or float32
     if values.dtype.kind not in "biuf":
         raise TypeError(
-            f"tensor was given {type(given).__name__} values of NumPy type {values.dtype}; it takes numbers and booleans"
+            f"tensor was given {type(given).__name__} values of NumPy type {values.dtype}; it "
+            "takes numbers and booleans"
         )
     dtype = dtype_of(values.dtype) if dtype is None else dtype_of(dtype)
     if dtype.kind != "float":
@@ -73,13 +75,14 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(
-            f"from_numpy was given a {type(array).__name__}; it takes a NumPy array; use tinymp.tensor"
+            f"from_numpy was given a {type(array).__name__}; it takes a NumPy array; use "
+            "tinymp.tensor"
         )
     dtype = dtype_of(array.dtype)
     if dtype.storage != array.dtype:
         raise TypeError(
-            f"from_numpy was given an array of {array.dtype}, which no dtype stores as it is; tinymp.tensor converts "
-            f"it to {dtype.name}"
+            f"from_numpy was given an array of {array.dtype}, which no dtype stores as it is; "
+            f"tinymp.tensor converts it to {dtype.name}"
         )
     return Tensor(array, dtype)
 
@@ -91,7 +94,7 @@ def full(
     device: str = "cpu",
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor with `value` everywhere; float32 for a float, int64 for an integer, bool for a boolean."""
+    """`value` everywhere; by default float32 for floats, int64 for integers, bool for booleans."""
     if dtype is None:
         dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
     word, dtype = _storage(np.asarray(value), dtype)

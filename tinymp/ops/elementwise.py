@@ -80,8 +80,8 @@ DROPOUT = Op(
     x=lambda xp, g, keep, p: xp.where(keep, g / (1 - p), 0),
     undecoded=("keep",),
 )
-# Rounding to another dtype: the value passes, the dispatcher rounds it. Backward rounds the gradient
-# to the dtype of the input.
+# Rounding to another dtype: the value passes, the dispatcher rounds it. Backward rounds the
+# gradient to the dtype of the input.
 CAST = Op("cast", lambda xp, x, *, dtype: x, x=lambda xp, g: g, result="attribute")
 
 

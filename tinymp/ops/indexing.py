@@ -87,8 +87,8 @@ def as_index(part: Any, x: Tensor) -> Any:
     if isinstance(part, Tensor):
         if part.dtype.kind == "float":
             raise IndexError(
-                f"a {part.dtype.name} tensor was given as an index; indices are integers or booleans; convert it first, e.g. "
-                "with .to(tinymp.int64)"
+                f"a {part.dtype.name} tensor was given as an index; indices are integers or "
+                "booleans; convert it first, e.g. with .to(tinymp.int64)"
             )
         return part._array
     if isinstance(part, bool | list | np.ndarray):
@@ -102,6 +102,7 @@ def as_index(part: Any, x: Tensor) -> Any:
         part, int | slice | type(None) | type(...) | np.integer
     ):
         raise IndexError(
-            f"{part!r} was given as an index; use integers, slices, ..., None, integer arrays or masks"
+            f"{part!r} was given as an index; use integers, slices, ..., None, integer arrays or "
+            "masks"
         )
     return int(part) if isinstance(part, np.integer) else part

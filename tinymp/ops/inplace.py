@@ -11,7 +11,7 @@ from tinymp.ops.indexing import as_index
 
 
 def setitem(x: Tensor, index: Any, source: Any) -> None:
-    """`x[index] = source`: overwrite elements with the values of `source`, rounded to the dtype of `x`.
+    """`x[index] = source`: overwrite elements with values, rounded to the dtype of `x`.
 
     Whatever was saved for backward from this storage is out of date then, and backward says so.
 

@@ -44,7 +44,7 @@ LINEAR = Op(
 
 
 def matmul(x: Tensor, y: Tensor) -> Tensor:
-    """Matrix product with NumPy's rules: stacks of matrices broadcast, vectors act as rows or columns.
+    """Matrix product by NumPy's rules: stacks of matrices broadcast, vectors are rows or columns.
 
     float16 and bfloat16 products are accumulated in float32 and rounded once.
 
@@ -55,17 +55,18 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
     for operand in (x, y):
         if not isinstance(operand, Tensor):
             raise TypeError(
-                f"matmul was given a {type(operand).__name__}; it takes two tensors; use * for a number"
+                f"matmul was given a {type(operand).__name__}; it takes two tensors; use * for a "
+                "number"
             )
         if operand.ndim == 0:
             raise ValueError(
-                f"matmul was given tensors of shapes {x.shape} and {y.shape}; both need at least one dimension; use * "
-                "to multiply by a scalar"
+                f"matmul was given tensors of shapes {x.shape} and {y.shape}; both need at least "
+                "one dimension; use * to multiply by a scalar"
             )
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ValueError(
-            f"matmul was given shapes {x.shape} and {y.shape}; the last length of the first must equal the "
-            f"{'second to last' if y.ndim > 1 else 'only'} length of the second"
+            f"matmul was given shapes {x.shape} and {y.shape}; the last length of the first must "
+            f"equal the {'second to last' if y.ndim > 1 else 'only'} length of the second"
         )
     if y.ndim == 1:
         return squeeze(matmul(x, reshape(y, -1, 1)), -1)
@@ -84,12 +85,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear was given an input of shape {x.shape} and a weight of shape {weight.shape}; the input's last length "
-            "must equal the weight's second"
+            f"linear was given an input of shape {x.shape} and a weight of shape {weight.shape}; "
+            "the input's last length must equal the weight's second"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
-            f"linear was given a bias of shape {bias.shape} for a weight of shape {weight.shape}; it must be "
-            f"{weight.shape[:1]}"
+            f"linear was given a bias of shape {bias.shape} for a weight of shape {weight.shape}; "
+            f"it must be {weight.shape[:1]}"
         )
     return apply(LINEAR, x, weight, bias)

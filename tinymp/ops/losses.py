@@ -74,16 +74,17 @@ def cross_entropy(x: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
     if x.ndim == 0 or labels.shape != shape:
         raise ValueError(
-            f"cross_entropy was given logits of shape {x.shape} and labels of shape {labels.shape}; with logits of "
-            f"shape (N, C, ...) the labels have shape (N, ...), here {shape}"
+            f"cross_entropy was given logits of shape {x.shape} and labels of shape "
+            f"{labels.shape}; with logits of shape (N, C, ...) the labels have shape (N, ...), "
+            f"here {shape}"
         )
     classes = x.shape[1] if x.ndim > 1 else x.shape[0]
     wrong = (labels._array < 0) | (labels._array >= classes)
     if wrong.any():
         place = [int(i[0]) for i in wrong.nonzero()]
         raise ValueError(
-            f"cross_entropy was given the label {int(labels._array[tuple(place)])} at {place}; with {classes} classes "
-            f"labels are 0 to {classes - 1}"
+            f"cross_entropy was given the label {int(labels._array[tuple(place)])} at {place}; "
+            f"with {classes} classes labels are 0 to {classes - 1}"
         )
     if x.ndim > 2:  # classes last, then one row a label
         x = permute(x, (0, *range(2, x.ndim), 1))
@@ -100,8 +101,8 @@ def mse_loss(x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
     _check_reduction(reduction, "mse_loss")
     if x.shape != y.shape:
         raise ValueError(
-            f"mse_loss was given shapes {x.shape} and {y.shape}; they must be equal, or a missing dimension would "
-            "silently compare everything with everything"
+            f"mse_loss was given shapes {x.shape} and {y.shape}; they must be equal, or a missing "
+            "dimension would silently compare everything with everything"
         )
     return apply(MSE, x, y, reduction=reduction)
 
@@ -109,5 +110,6 @@ def mse_loss(x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
 def _check_reduction(reduction: str, name: str) -> None:
     if reduction not in REDUCTIONS:
         raise ValueError(
-            f"reduction={reduction!r} was given to {name}; it must be one of {', '.join(REDUCTIONS)}"
+            f"reduction={reduction!r} was given to {name}; it must be one of "
+            f"{', '.join(REDUCTIONS)}"
         )

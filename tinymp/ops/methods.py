@@ -1,7 +1,7 @@
 """Operators and methods of Tensor: each is the function of the same name.
 
-The engine stands below the operations, so it cannot name them. `attach` hands them to its Tensor class
-once, when `tinymp.ops` is imported.
+The engine stands below the operations, so it cannot name them. `attach` hands them to its Tensor
+class once, when `tinymp.ops` is imported.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class TensorMethods:
     __pow__ = pow = arithmetic.pow
     __neg__ = neg = arithmetic.neg
     __matmul__ = matmul = linear_algebra.matmul
-    __eq__ = eq = arithmetic.eq
-    __ne__ = ne = arithmetic.ne
+    __eq__ = eq = arithmetic.eq  # type: ignore[assignment]
+    __ne__ = ne = arithmetic.ne  # type: ignore[assignment]
     __lt__ = lt = arithmetic.lt
     __le__ = le = arithmetic.le
     __gt__ = gt = arithmetic.gt

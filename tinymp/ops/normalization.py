@@ -58,8 +58,8 @@ def _layer_norm_x(xp: Any, g: Array, x: Array, weight: Array, mean: Array, rstd:
     normal = (x - mean) * rstd
     if weight is not None:
         g = g * weight
-    # Ba, Kiros & Hinton, Layer Normalization (arXiv 1607.06450): the normalised x does not change when
-    # x is shifted or scaled, so those two directions are taken out of the gradient.
+    # Ba, Kiros & Hinton, Layer Normalization (arXiv 1607.06450): the normalised x does not change
+    # when x is shifted or scaled, so those two directions are taken out of the gradient.
     shift = xp.sum(g, -1, True) / n
     scale = xp.sum(g * normal, -1, True) / n
     return rstd * (g - shift - normal * scale)
@@ -92,7 +92,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """(x - mean) / √(variance + eps) · weight + bias over the last dimensions, of `normalized_shape`.
+    """(x - mean) / √(variance + eps) · weight + bias over the last dimensions.
 
     Mean and variance are computed, and kept for backward, in the compute dtype.
 
@@ -104,12 +104,14 @@ def layer_norm(
     shape = tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(
-            f"layer_norm over {shape} was given a tensor of shape {x.shape}; it must end in those lengths"
+            f"layer_norm over {shape} was given a tensor of shape {x.shape}; it must end in those "
+            "lengths"
         )
     for name, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and parameter.shape != shape:
             raise ValueError(
-                f"layer_norm over {shape} was given a {name} of shape {parameter.shape}; it must be {shape}"
+                f"layer_norm over {shape} was given a {name} of shape {parameter.shape}; it must "
+                f"be {shape}"
             )
     n = prod(shape)
     flat = [p if p is None or len(shape) == 1 else reshape(p, n) for p in (weight, bias)]

@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 def kept(g: Any, shape: Shape, dim: Shape) -> Any:
-    """`g` with the reduced dimensions back, of length 1, so that it broadcasts against the input."""
+    """`g` with the reduced dimensions back, of length 1: it broadcasts against the input."""
     return g.reshape([1 if i in dim else n for i, n in enumerate(shape)])
 
 
@@ -94,7 +94,7 @@ class Extreme(NamedTuple):
 
 
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Sum along `dim`, by default over all elements. Accumulates in the compute dtype, rounds once."""
+    """Sum along `dim`, by default over all elements; accumulated in float32, rounded once."""
     if x.dtype.kind == "bool":
         x = cast(x, int64)
     return apply(SUM, x, dim=many_dims(dim, x, "sum"), keepdim=keepdim)
@@ -185,6 +185,7 @@ def _position(op: Op, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
 def _not_empty(x: Tensor, dims: Shape, name: str) -> Shape:
     if count(x.shape, dims) == 0:
         raise ValueError(
-            f"{name} was given a tensor of shape {x.shape}, which has no elements along dim {dims}; it needs at least one"
+            f"{name} was given a tensor of shape {x.shape}, which has no elements along dim "
+            f"{dims}; it needs at least one"
         )
     return dims

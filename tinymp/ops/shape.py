@@ -28,7 +28,8 @@ PERMUTE = Op(
     x=lambda xp, g, dims: g.transpose([int(i) for i in np.argsort(dims)]),
     forward_on="words",
 )
-# The gradient of a repeated element is a sum, so backward computes: the dispatcher undoes broadcasting.
+# The gradient of a repeated element is a sum, so backward computes: the dispatcher undoes
+# broadcasting.
 EXPAND = Op(
     "expand",
     lambda xp, x, *, shape: xp.broadcast_to(x, shape),
@@ -108,7 +109,8 @@ def permute(x: Tensor, *dims: int | Shape) -> Tensor:
     positive = tuple(one_dim(d, x.ndim, "permute") for d in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(
-            f"permute was given dims={order} for a tensor of shape {x.shape}; name each of its {x.ndim} dimensions once"
+            f"permute was given dims={order} for a tensor of shape {x.shape}; name each of its "
+            f"{x.ndim} dimensions once"
         )
     return apply(PERMUTE, x, dims=positive)
 
@@ -135,7 +137,7 @@ def t(x: Tensor) -> Tensor:
 
 
 def expand(x: Tensor, *shape: int | Shape) -> Tensor:
-    """Dimensions of length 1 repeated, and new ones put in front, without a copy; -1 keeps a length."""
+    """Dimensions of length 1 repeated, new ones put in front, without a copy; -1 keeps a length."""
     wanted = _shape(shape)
     added = len(wanted) - x.ndim
     lengths = tuple(
@@ -196,8 +198,8 @@ def split(x: Tensor, sizes: int | list[int] | tuple[int, ...], dim: int = 0) -> 
         sizes = [min(sizes, length - start) for start in range(0, max(length, 1), sizes)]
     if sum(sizes) != length or any(n < 0 for n in sizes):
         raise ValueError(
-            f"split was given lengths {list(sizes)} for dimension {dim} of a tensor of shape {x.shape}; they must be "
-            f"at least 0 and add up to {length}"
+            f"split was given lengths {list(sizes)} for dimension {dim} of a tensor of shape "
+            f"{x.shape}; they must be at least 0 and add up to {length}"
         )
     ends = list(accumulate(sizes))
     before = (slice(None),) * dim
@@ -207,15 +209,15 @@ def split(x: Tensor, sizes: int | list[int] | tuple[int, ...], dim: int = 0) -> 
 
 
 def pad(x: Tensor, pad: Shape, value: float = 0.0) -> Tensor:
-    """`x` with `value` around it: `pad` is (before, after) for the last dimension, then the one before ...
+    """`x` with `value` around it: `pad` is (before, after) of the last dimension, then the next.
 
     Raises:
         ValueError: an odd number of widths, more than there are dimensions, or a negative one.
     """
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         raise ValueError(
-            f"pad was given widths {tuple(pad)} for a tensor of shape {x.shape}; give pairs (before, after) of numbers ≥ 0, "
-            f"at most {x.ndim} of them, the last dimension first"
+            f"pad was given widths {tuple(pad)} for a tensor of shape {x.shape}; give pairs "
+            f"(before, after) of numbers ≥ 0, at most {x.ndim} of them, the last dimension first"
         )
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = ((0, 0),) * (x.ndim - len(pairs)) + tuple(reversed(pairs))

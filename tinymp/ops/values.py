@@ -10,7 +10,7 @@ from tinymp.autograd import Tensor
 
 
 def numpy(x: Tensor) -> np.ndarray[Any, Any]:
-    """A copy of the exact values on the host: float64, float32 for narrower floats, int64 or bool."""
+    """A copy of the exact values on the host: float64, float32 for narrower floats, int64, bool."""
     values: np.ndarray[Any, Any] = x._device.to_numpy(x._values())
     return values.copy()
 
@@ -83,7 +83,7 @@ def text(x: Tensor) -> str:
     if x.device != "cpu":
         marks.append(f"device={x.device!r}")
     if x.node is not None:
-        marks.append(f"made by {x.node.op.name}")
+        marks.append(f"made by {x.node.name}")
     elif x.requires_grad:
         marks.append("requires_grad=True")
     return f"tensor({', '.join(marks)})"

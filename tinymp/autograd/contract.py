@@ -1,0 +1,101 @@
+"""The dtype contract of an operation, filled in for operands of given dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from tinymp.autograd.op import Op, View
+from tinymp.autograd.tensor import Tensor
+from tinymp.formats import DType, bool_, float32, int64, promote_ranked, unpack
+from tinymp.numerics.kit import Packed, compute_type, kit
+
+Array = Any
+Operand = Tensor | float | int | bool | None
+
+_NUMBERS: dict[type, DType] = {bool: bool_, int: int64, float: float32}
+_as_held = attrgetter("_array")
+
+
+class Contract:
+    """What one operation computes in and returns, for operands of given dtypes on one device.
+
+    Attributes:
+        op: the operation.
+        device, xp: where it runs, and the kit that the rules work with there.
+        compute: NumPy type of the values that the rules see.
+        result: dtype to which the result is rounded, once.
+        views: for each operand, a function that shows it to the forward rule.
+    """
+
+    __slots__ = ("compute", "device", "op", "result", "views", "xp")
+
+    def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
+        self.op = op
+        common = _common_dtype(op, operands)
+        if op.result == "float" and common.kind != "float":
+            common = float32
+        self.compute = compute_type(common)
+        self.result = {"bool": bool_, "int64": int64}.get(op.result, dtype or common)
+        self.device = next(x._device for x in operands if isinstance(x, Tensor))
+        self.xp = kit(self.device.name)
+        self.views = [self._view(x, op.input(i)) for i, x in enumerate(operands)]
+
+    def seen(self, storage: Array, dtype: DType, view: View) -> Array:
+        """A storage as a rule sees it: words, words with their dtype, or decoded values."""
+        if view == "words":
+            return storage
+        if view == "packed":
+            return Packed(storage, dtype)
+        if dtype.kind != "float":
+            return storage.astype(self.compute, copy=False)
+        return unpack(storage, dtype, self.compute)
+
+    def _view(self, x: Operand, name: str) -> Any:
+        view = self.op.forward_on
+        if not isinstance(x, Tensor):
+            return lambda number: number
+        held_as_computed = view == "values" and x.dtype.storage == self.compute
+        if view == "words" or held_as_computed or name in self.op.undecoded:
+            return _as_held
+        return lambda tensor: self.seen(tensor._array, tensor.dtype, view)
+
+
+def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:
+    """The dtype in which the operands meet, or a complaint about one that does not fit."""
+    tensors: list[DType] = []
+    scalars: list[DType] = []
+    numbers: list[DType] = []
+    device = None
+    for i, x in enumerate(operands):
+        if isinstance(x, Tensor):
+            if device is not None and x._device is not device:
+                raise ValueError(
+                    f"{op.name} was given tensors on {device.name} and on {x.device}; all must be "
+                    f"on one device; move one, for example with .to({device.name!r})"
+                )
+            device = x._device
+            if op.input(i) not in op.undecoded:
+                (tensors if x.ndim else scalars).append(x.dtype)
+        elif type(x) in _NUMBERS:
+            numbers.append(_NUMBERS[type(x)])
+        elif x is not None:
+            raise TypeError(
+                f"{op.name} was given a {type(x).__name__}; operations take tensors and Python "
+                "numbers; wrap it in tinymp.tensor(...)"
+            )
+    if not tensors and not scalars:
+        raise TypeError(f"{op.name} was given no tensor; wrap an operand in tinymp.tensor(...)")
+    common = promote_ranked(tensors, scalars, numbers)
+    if (
+        common.is_float
+        and common.bits == 8
+        and op.forward_on == "values"
+        and op.result != "attribute"
+    ):
+        raise TypeError(
+            f"{op.name} was given {common.name}; 8-bit floats enter casts, movement and matrix "
+            "products only; convert it first, for example with .to(tinymp.float16)"
+        )
+    return common
