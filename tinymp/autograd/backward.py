@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import add
 from typing import Any
 
-from tinymp.autograd.graph import Node, gradient_dtype
+from tinymp.autograd.graph import Node, gradient_dtype, rounded
 from tinymp.autograd.tensor import Tensor
-from tinymp.formats import DType, active_rounding, pack, unpack
+from tinymp.formats import DType, RoundingState, active_rounding, unpack
 from tinymp.numerics.kit import compute_type
+from tinymp.numerics.quiet import quietly
 
 Array = Any
 Source = Node | Tensor
@@ -50,9 +52,10 @@ def run_backward(
                 if storage is g or storage.base is not None:
                     storage = storage.copy()  # a leaf's gradient is its own, free to be changed
             if id(source) in waiting:
-                storage = _add(waiting[id(source)], storage, gradient_dtype(source.dtype))
+                dtype = gradient_dtype(source.dtype)
+                storage = _add(waiting[id(source)], storage, dtype, node.rounding)
             waiting[id(source)] = storage
-        if not retain_graph:
+        if node.saved and not retain_graph:
             node.saved = None
 
     for leaf in leaves.values():
@@ -100,43 +103,49 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
                 ".mean(), or pass backward(gradient)"
             )
         one = root._device.xp.ones(root.shape, compute_type(dtype))
-        return pack(one, dtype, active_rounding().mode(dtype))
-    if gradient.shape != root.shape:
-        raise ValueError(
-            f"backward was given a gradient of shape {gradient.shape} for a tensor of shape "
-            f"{root.shape}; the shapes must be equal"
-        )
+        return rounded(one, dtype, active_rounding())
+    _check_gradient(gradient, root, "backward was given")
     if gradient.dtype is dtype:
         return gradient._array.copy()
-    return pack(gradient._values(), dtype, active_rounding().mode(dtype))
+    return rounded(gradient._values(), dtype, active_rounding())
 
 
 def _after_hooks(source: Source, storage: Array) -> Array:
     """The complete gradient of `source`, once its hooks have seen, and perhaps replaced, it."""
     dtype = gradient_dtype(source.dtype)
-    for hook in source.hooks or ():
+    for hook in tuple(source.hooks.values()):
         replaced = hook(Tensor(storage, dtype))
-        if replaced is None:
-            continue
-        if replaced.shape != source.shape or replaced.dtype is not dtype:
-            raise ValueError(
-                f"a hook returned a gradient of shape {replaced.shape} and dtype "
-                f"{replaced.dtype.name} for a tensor of shape {source.shape}, whose gradient is "
-                f"{dtype.name}; return one like the gradient it was given"
-            )
-        storage = replaced._array
-    return storage
+        if replaced is not None:
+            _check_gradient(replaced, source, "a hook returned")
+            storage = rounded(replaced._values(), dtype, active_rounding())
+    # Hooks may keep what they saw, and a leaf's gradient must be its own.
+    return storage.copy() if source.hooks else storage
+
+
+def _check_gradient(gradient: Any, source: Source, did_what: str) -> None:
+    if not isinstance(gradient, Tensor):
+        raise TypeError(f"{did_what} a {type(gradient).__name__}; a gradient is a tensor")
+    if gradient.shape != source.shape:
+        raise ValueError(
+            f"{did_what} a gradient of shape {gradient.shape} for a tensor of shape "
+            f"{source.shape}; the shapes must be equal"
+        )
 
 
 def _accumulate(leaf: Tensor, storage: Array) -> None:
     dtype = gradient_dtype(leaf.dtype)
     if leaf.grad is not None:
-        storage = _add(leaf.grad._array, storage, dtype)
+        if leaf.grad.dtype is not dtype or leaf.grad.shape != leaf.shape:
+            raise RuntimeError(
+                f"a {dtype.name} gradient of shape {leaf.shape} cannot be added to the grad that "
+                f"is there, {leaf.grad.dtype.name} of shape {leaf.grad.shape}; set it to None first"
+            )
+        storage = _add(leaf.grad._array, storage, dtype, active_rounding())
     leaf.grad = Tensor(storage, dtype)
 
 
-def _add(x: Array, y: Array, dtype: DType) -> Array:
+def _add(x: Array, y: Array, dtype: DType, rounding: RoundingState) -> Array:
     """Sum of two gradients of one tensor, rounded once to its dtype."""
     compute = compute_type(dtype)
-    total = unpack(x, dtype, compute) + unpack(y, dtype, compute)
-    return pack(total, dtype, active_rounding().mode(dtype))
+    total = quietly(add, unpack(x, dtype, compute), unpack(y, dtype, compute))
+    return rounded(total, dtype, rounding)

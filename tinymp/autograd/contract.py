@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from tinymp.autograd.op import Op, View
 from tinymp.autograd.tensor import Tensor
-from tinymp.formats import DType, bool_, float32, int64, promote_ranked, unpack
+from tinymp.formats import DType, bool_, float32, int64, promote, promote_ranked, unpack
 from tinymp.numerics.kit import Packed, compute_type, kit
 
 Array = Any
 Operand = Tensor | float | int | bool | None
 
-_NUMBERS: dict[type, DType] = {bool: bool_, int: int64, float: float32}
+#: What a number counts as in promotion, by the kind of its NumPy type.
+_NUMBERS = {"b": bool_, "i": int64, "u": int64, "f": float32}
 _as_held = attrgetter("_array")
 
 
@@ -25,7 +28,8 @@ class Contract:
         op: the operation.
         device, xp: where it runs, and the kit that the rules work with there.
         compute: NumPy type of the values that the rules see.
-        result: dtype to which the result is rounded, once.
+        result: dtype to which the result is rounded, once; `dtype` where the operation or autocast
+            asks for one.
         views: for each operand, a function that shows it to the forward rule.
     """
 
@@ -37,7 +41,11 @@ class Contract:
         if op.result == "float" and common.kind != "float":
             common = float32
         self.compute = compute_type(common)
-        self.result = {"bool": bool_, "int64": int64}.get(op.result, dtype or common)
+        self.result = {"bool": bool_, "int64": int64}.get(op.result, common)
+        if dtype is not None and op.result == "attribute":
+            self.result = dtype
+        elif dtype is not None and common.is_float:
+            self.result = promote(common, dtype)  # autocast to float32 leaves float64 alone
         self.device = next(x._device for x in operands if isinstance(x, Tensor))
         self.xp = kit(self.device.name)
         self.views = [self._view(x, op.input(i)) for i, x in enumerate(operands)]
@@ -54,6 +62,8 @@ class Contract:
 
     def _view(self, x: Operand, name: str) -> Any:
         view = self.op.forward_on
+        if isinstance(x, np.generic):
+            return lambda number: number.item()  # NumPy's scalars would widen the computation
         if not isinstance(x, Tensor):
             return lambda number: number
         held_as_computed = view == "values" and x.dtype.storage == self.compute
@@ -78,8 +88,8 @@ def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:
             device = x._device
             if op.input(i) not in op.undecoded:
                 (tensors if x.ndim else scalars).append(x.dtype)
-        elif type(x) in _NUMBERS:
-            numbers.append(_NUMBERS[type(x)])
+        elif isinstance(x, bool | int | float | np.generic) and np.result_type(x).kind in "biuf":
+            numbers.append(_NUMBERS[np.result_type(x).kind])
         elif x is not None:
             raise TypeError(
                 f"{op.name} was given a {type(x).__name__}; operations take tensors and Python "

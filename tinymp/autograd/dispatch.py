@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinymp.autograd.contract import Contract, Operand
-from tinymp.autograd.graph import Node, Saved
-from tinymp.autograd.modes import GRAD_ENABLED
+from tinymp.autograd.graph import Node, Saved, rounded
+from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED
 from tinymp.autograd.op import Op
 from tinymp.autograd.tensor import Tensor, Version
-from tinymp.formats import active_rounding, pack
+from tinymp.formats import active_rounding
 from tinymp.numerics.quiet import quietly
 
 Array = Any
@@ -32,6 +30,8 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
         ValueError: operands on different devices, or shapes that the rule does not take.
     """
     dtype = attributes["dtype"] if op.result == "attribute" else None
+    if (autocast := AUTOCAST.get()) is not None and dtype is None:
+        operands, dtype = autocast.prepare(op, operands)
     key = (dtype, *[x.kind if isinstance(x, Tensor) else type(x) for x in operands])
     contract = op.contracts.get(key)
     if contract is None:
@@ -40,8 +40,9 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     arrays = [view(x) for view, x in zip(contract.views, operands, strict=True)]
     try:
         out = quietly(op.forward, contract.xp, *arrays, **attributes)
-    except ValueError as error:
-        raise ValueError(f"{_call(op, operands)}: {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{_call(op, operands)}: {error}") from None
     if op.residuals:
         out, *residuals = out
         attributes.update(zip(op.residuals, residuals, strict=True))
@@ -49,10 +50,7 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     if op.forward_on == "words":
         result = Tensor(out, contract.result, contract.device, _version_of_view(out, operands))
     else:
-        if isinstance(out, np.generic):  # what NumPy makes of a result without axes
-            out = np.asarray(out)
-        if out.dtype != contract.result.storage:
-            out = pack(out, contract.result, active_rounding().mode(contract.result))
+        out = rounded(out, contract.result, active_rounding())
         result = Tensor(out, contract.result, contract.device)
     if GRAD_ENABLED.get() and contract.result.kind == "float":
         _record(contract, operands, attributes, result)
@@ -99,7 +97,7 @@ def _version_of_view(out: Array, operands: tuple[Operand, ...]) -> Version | Non
     for x in operands:
         if isinstance(x, Tensor):
             owner = x._array if x._array.base is None else x._array.base
-            if out is x._array or (out.base is owner and owner is not None):
+            if out is x._array or out.base is x._array or out.base is owner:
                 return x.version
     return None
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+import numpy as np
+
 from tinymp.autograd.contract import Contract
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, RoundingState, float8_e4m3fn, float8_e5m2, pack
@@ -50,7 +52,7 @@ class Node:
         self.saved: dict[str, Any] | None = saved
         self.shape = shape
         self.rounding = rounding
-        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.hooks: dict[int, Callable[[Tensor], Tensor | None]] = {}
         self.number = next(_creation)
 
     @property
@@ -88,8 +90,7 @@ class Node:
             if view != "words":
                 gradient = unbroadcast(xp, gradient, source.shape)
                 dtype = gradient_dtype(source.dtype)
-                if gradient.dtype != dtype.storage:
-                    gradient = pack(gradient, dtype, self.rounding.mode(dtype))
+                gradient = rounded(gradient, dtype, self.rounding)
             gradients.append((source, gradient))
         return gradients
 
@@ -115,6 +116,15 @@ def gradient_dtype(dtype: DType) -> DType:
     Source: Micikevicius et al., FP8 Formats for Deep Learning (arXiv 2209.05433), section 3.
     """
     return float8_e5m2 if dtype is float8_e4m3fn else dtype
+
+
+def rounded(values: Array, dtype: DType, rounding: RoundingState) -> Array:
+    """What a rule computed, as storage of `dtype`: rounded once, or as it is if it is exact."""
+    if isinstance(values, np.generic):  # what NumPy makes of a result without dimensions
+        values = np.asarray(values)
+    if values.dtype == dtype.storage:
+        return values
+    return pack(values, dtype, rounding.mode(dtype))
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:

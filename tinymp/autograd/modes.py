@@ -1,14 +1,29 @@
-"""Whether operations record a graph: `no_grad` and `enable_grad`."""
+"""What the dispatcher asks the context: is a graph recorded, does autocast choose the dtypes?"""
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
+from collections.abc import Callable
 from contextvars import ContextVar, Token
+from functools import wraps
+from typing import Any, Protocol
 
 GRAD_ENABLED: ContextVar[bool] = ContextVar("tinymp_grad_enabled", default=True)
 
 
-class _GradMode(ContextDecorator):
+class Autocast(Protocol):
+    """What the dispatcher knows of autocast; `amp.autocast` is the one that stands behind it."""
+
+    def prepare(self, op: Any, operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+        """The operands of `op`, cast where its category wants it, and the dtype of its result.
+
+        The dtype is None where the operands decide.
+        """
+
+
+AUTOCAST: ContextVar[Autocast | None] = ContextVar("tinymp_autocast", default=None)
+
+
+class _GradMode:
     """Sets the grad mode in a `with` block or a decorated function; may be nested and reused."""
 
     enabled: bool
@@ -21,6 +36,14 @@ class _GradMode(ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         GRAD_ENABLED.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def in_this_mode(*arguments: Any, **options: Any) -> Any:
+            with type(self)():  # a new one each: calls may overlap, in threads or recursion
+                return function(*arguments, **options)
+
+        return in_this_mode
 
 
 class no_grad(_GradMode):

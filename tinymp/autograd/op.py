@@ -8,7 +8,11 @@ from typing import Any, Literal
 
 Rule = Callable[..., Any]
 View = Literal["values", "words", "packed"]
+Category = Literal["lower", "float32", "widest", "follow"]
 Result = Literal["promote", "float", "bool", "int64", "attribute"]
+
+#: Every operation by name, in the order of definition.
+OPS: dict[str, Op] = {}
 
 
 class Op:
@@ -38,6 +42,9 @@ class Op:
     `result`
         the dtype of the result: `"promote"` the common dtype of the inputs, `"float"` the same
         with integers as float32, `"bool"`, `"int64"`, or `"attribute"`: the attribute `dtype`.
+    `autocast`
+        under autocast: `"lower"` inputs are cast to the lower precision, `"float32"` the result is
+        float32, `"widest"` inputs are cast to the widest among them, `"follow"` nothing changes.
     `undecoded`
         names of inputs (indices, masks, labels) that pass as they are and take no part in
         promotion.
@@ -56,6 +63,7 @@ class Op:
         forward_on: View = "values",
         backward_on: View | None = None,
         result: Result = "promote",
+        autocast: Category = "follow",
         undecoded: tuple[str, ...] = (),
         residuals: tuple[str, ...] = (),
         **gradients: Rule,
@@ -66,6 +74,7 @@ class Op:
         self.forward_on = forward_on
         self.backward_on = backward_on or forward_on
         self.result = result
+        self.autocast = autocast
         self.undecoded = undecoded
         self.residuals = residuals
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -73,6 +82,7 @@ class Op:
         self.attributes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         self.gradients = {name: GradientRule(self, name, rule) for name, rule in gradients.items()}
         self.rules = tuple(self.gradients.get(name) for name in self.inputs)
+        OPS[name] = self
         #: The contracts worked out so far, by the kinds of the operands.
         self.contracts: dict[Any, Any] = {}
 

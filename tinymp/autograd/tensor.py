@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -24,6 +25,7 @@ else:
 
 Array = Any
 Hook = Callable[["Tensor"], "Tensor | None"]
+_registration = count()
 
 
 class Version:
@@ -79,7 +81,7 @@ class Tensor(TensorMethods):
         self.requires_grad = False
         self.grad: Tensor | None = None
         self.node: Node | None = None
-        self.hooks: list[Hook] | None = None
+        self.hooks: dict[int, Hook] = {}
         if requires_grad:
             self.requires_grad_()
 
@@ -206,12 +208,14 @@ class Tensor(TensorMethods):
                 "register_hook was called on a tensor that does not require a gradient; none will "
                 "arrive; set requires_grad=True first"
             )
-        holder: Node | Tensor = self if self.node is None else self.node
-        if holder.hooks is None:
-            holder.hooks = []
-        hooks = holder.hooks
-        hooks.append(hook)
-        return lambda: hooks.remove(hook)
+        hooks = (self.node or self).hooks
+        key = next(_registration)
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
 
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that is not a leaf in its `grad`, too."""
@@ -220,7 +224,7 @@ class Tensor(TensorMethods):
 
             def keep(gradient: Tensor) -> None:
                 if (tensor := weak()) is not None:
-                    tensor.grad = gradient
+                    tensor.grad = Tensor(gradient._array.copy(), gradient.dtype)
 
             self.register_hook(keep)
 

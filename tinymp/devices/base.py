@@ -26,10 +26,12 @@ class Device(ABC):
     Attributes:
         name: `"cpu"`, or `"cuda:0"` and so on.
         xp: the array module of the place, `numpy` or `cupy`.
+        multiplies_words: whether `matmul_words` is the fast way here, on tensor cores.
     """
 
     name: str
     xp: Any
+    multiplies_words = False
 
     def __repr__(self) -> str:
         return f"tinymp.devices.get_device({self.name!r})"

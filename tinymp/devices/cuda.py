@@ -23,6 +23,8 @@ class CudaDevice(Device):
     CuPy's current device: the first GPU, unless `cupy.cuda.Device(index).use()` was called.
     """
 
+    multiplies_words = True
+
     def __init__(self, index: int) -> None:
         self.name = f"cuda:{index}"
         self.xp = _import_cupy(index)

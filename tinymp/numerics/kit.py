@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from tinymp.devices import Device, get_device
-from tinymp.formats import DType, unpack
+from tinymp.formats import DType, bfloat16, float16, unpack
 
 Array = Any
 
@@ -64,7 +64,7 @@ def kit(device: str) -> Any:
     on = get_device(device)
     xp = SimpleNamespace(**vars(on.xp))
     xp.sum = _sum
-    xp.matmul = _tensor_core_matmul(on) if device != "cpu" else _matmul
+    xp.matmul = partial(_matmul, on)
     return xp
 
 
@@ -72,14 +72,7 @@ def _sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = F
     return x.sum(axis=axis, keepdims=keepdims)
 
 
-def _matmul(x: Packed, y: Packed) -> Array:
-    return x.values() @ y.values()
-
-
-def _tensor_core_matmul(device: Device) -> Any:
-    def matmul(x: Packed, y: Packed) -> Array:
-        if x.dtype is y.dtype and x.dtype.kind == "float" and x.dtype.itemsize == 2:
-            return device.matmul_words(x.storage, y.storage, x.dtype)
-        return _matmul(x, y)
-
-    return matmul
+def _matmul(device: Device, x: Packed, y: Packed) -> Array:
+    if device.multiplies_words and x.dtype is y.dtype and x.dtype in (float16, bfloat16):
+        return device.matmul_words(x.storage, y.storage, x.dtype)
+    return device.matmul(x.values(), y.values())

@@ -25,6 +25,7 @@ POW = Op(
     x=lambda xp, g, x, y: xp.where(y == 0, 0, g * y * xp.power(x, y - 1)),
     # d(x^y)/dy = x^y·log x, whose limit at x = 0 is 0 for y ≥ 0.
     y=lambda xp, g, x, y, out: xp.where((x == 0) & (y >= 0), 0, g * out * xp.log(x)),
+    autocast="float32",
 )
 
 EQ = Op("eq", lambda xp, x, y: x == y, result="bool")

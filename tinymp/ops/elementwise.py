@@ -11,8 +11,12 @@ from tinymp.formats import DType
 from tinymp.numerics.special import normal_cdf, normal_pdf
 from tinymp.ops.arithmetic import Operand
 
-EXP = Op("exp", lambda xp, x: xp.exp(x), x=lambda xp, g, out: g * out, result="float")
-LOG = Op("log", lambda xp, x: xp.log(x), x=lambda xp, g, x: g / x, result="float")
+EXP = Op(
+    "exp", lambda xp, x: xp.exp(x), x=lambda xp, g, out: g * out, result="float", autocast="float32"
+)
+LOG = Op(
+    "log", lambda xp, x: xp.log(x), x=lambda xp, g, x: g / x, result="float", autocast="float32"
+)
 SQRT = Op("sqrt", lambda xp, x: xp.sqrt(x), x=lambda xp, g, out: g / (2 * out), result="float")
 TANH = Op(
     "tanh", lambda xp, x: xp.tanh(x), x=lambda xp, g, out: g * (1 - out * out), result="float"

@@ -13,6 +13,7 @@ MATMUL = Op(
     x=lambda xp, g, y: xp.matmul(g, y.mT),
     y=lambda xp, g, x: xp.matmul(x.mT, g),
     forward_on="packed",
+    autocast="lower",
 )
 
 
@@ -40,6 +41,7 @@ LINEAR = Op(
     weight=_linear_weight,
     bias=lambda xp, g: g.values(),
     forward_on="packed",
+    autocast="lower",
 )
 
 

@@ -47,6 +47,7 @@ CROSS_ENTROPY = Op(
     undecoded=("labels",),
     residuals=("logsumexp",),
     result="float",
+    autocast="float32",
 )
 MSE = Op(
     "mse_loss",
@@ -54,6 +55,7 @@ MSE = Op(
     x=lambda xp, g, x, y, reduction: _spread(g, x.size, reduction) * 2 * (x - y),
     y=lambda xp, g, x, y, reduction: _spread(g, x.size, reduction) * 2 * (y - x),
     result="float",
+    autocast="float32",
 )
 
 

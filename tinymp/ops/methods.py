@@ -67,6 +67,7 @@ class TensorMethods:
     __int__ = values.as_int
     __index__ = values.as_index
     __len__ = values.length
+    __iter__ = values.iterate
     __repr__ = values.text
 
     exp = elementwise.exp

@@ -24,6 +24,7 @@ SOFTMAX = Op(
     _softmax,
     x=lambda xp, g, out, dim: out * (g - xp.sum(g * out, dim, True)),
     result="float",
+    autocast="float32",
 )
 
 
@@ -37,6 +38,7 @@ LOG_SOFTMAX = Op(
     _log_softmax,
     x=lambda xp, g, out, dim: g - xp.exp(out) * xp.sum(g, dim, True),
     result="float",
+    autocast="float32",
 )
 
 
@@ -72,6 +74,7 @@ LAYER_NORM = Op(
     weight=lambda xp, g, x, mean, rstd: g * ((x - mean) * rstd),
     bias=lambda xp, g: g,
     residuals=("mean", "rstd"),
+    autocast="float32",
 )
 
 

@@ -29,6 +29,7 @@ SUM = Op(
     "sum",
     lambda xp, x, *, dim, keepdim: xp.sum(x, dim, keepdim),
     x=lambda xp, g, x_shape, dim: xp.broadcast_to(kept(g, x_shape, dim), x_shape),
+    autocast="float32",
 )
 MEAN = Op(
     "mean",
@@ -67,6 +68,7 @@ LOGSUMEXP = Op(
     _logsumexp,
     x=lambda xp, g, x, out, dim: kept(g, x.shape, dim) * xp.exp(x - kept(out, x.shape, dim)),
     result="float",
+    autocast="float32",
 )
 
 

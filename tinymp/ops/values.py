@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tinymp.autograd import Tensor
+from tinymp.ops.indexing import getitem
 
 
 def numpy(x: Tensor) -> np.ndarray[Any, Any]:
@@ -71,9 +73,19 @@ def length(x: Tensor) -> int:
     """
     if x.ndim == 0:
         raise TypeError(
-            "len() was called on a tensor without dimensions; use .size for the number of elements"
+            "a tensor without dimensions has no length and cannot be iterated over; "
+            "use .size for the number of elements, .item() for its value"
         )
     return x.shape[0]
+
+
+def iterate(x: Tensor) -> Iterator[Tensor]:
+    """The parts of `x` along its first dimension.
+
+    Raises:
+        TypeError: the tensor has no dimensions.
+    """
+    return (getitem(x, i) for i in range(length(x)))
 
 
 def text(x: Tensor) -> str:
