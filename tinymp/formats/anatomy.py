@@ -1,7 +1,7 @@
-"""What happens to one number in one format? Its bits, its stored value, its error, its neighbours.
+"""What happens to one number in one format? Its bits, stored value, error and neighbours.
 
-Everything here is exact rational arithmetic on single numbers: slow, and free of any rounding but the one
-that is being looked at.
+Everything here is exact rational arithmetic on single numbers: slow, and free of any rounding but
+the one that is being looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from tinymp.devices import get_device, random_words
 from tinymp.formats.decode import decode
 from tinymp.formats.dtype import DTYPES, DType, dtype_of
 from tinymp.formats.rounding import active_rounding, check_mode
@@ -20,14 +21,24 @@ NumberKind = Literal["zero", "subnormal", "normal", "infinity", "nan"]
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """A number as a format stores it.
+    """One number as one format stores it.
 
-    `given` is the exact value before rounding (None for infinities and NaN), `word` the stored word, whose
-    fields `sign_bit`, `exponent_bits` and `significand_bits` show as strings of 0 and 1. `value` is what the
-    word stands for, `exact` the same as a fraction (None unless finite), `shortest` the shortest decimal
-    that reads back as this word. `ulp` is the unit in the last place of the given value: the spacing of the
-    format's numbers there. `error_ulps` is (exact - given) / ulp, None unless both are finite. `below` and
-    `above` are the neighbouring values; None where the format has no neighbour on that side.
+    Attributes:
+        dtype: the format.
+        rounding: the mode that rounded.
+        given: the exact value before rounding; None for infinities and NaN.
+        word: the stored word.
+        sign_bit: the fields of the word, as strings of 0 and 1: the sign,
+        exponent_bits: the exponent field,
+        significand_bits: and the significand field.
+        kind: zero, subnormal, normal, infinity or nan.
+        value: what the word stands for.
+        exact: the same as a fraction; None unless finite.
+        shortest: the shortest decimal that reads back as this word.
+        ulp: unit in the last place: the spacing of the format's numbers at the given value.
+        error_ulps: (exact - given) / ulp; None unless both are finite.
+        below: the next smaller value; None where the format has none.
+        above: the next larger value; None where the format has none.
     """
 
     dtype: DType
@@ -53,11 +64,18 @@ def examine(
     rounding: str | None = None,
     saturate: bool = False,
 ) -> Anatomy:
-    """Round a number exactly as `encode` would, and show everything about the result.
+    """Round a number once, as ``encode`` would, and say everything about the result.
 
-    A string is read as an exact decimal, a fraction "1/3", a hexadecimal float "0x1.8p-3", "inf" or "nan".
-    `rounding` None takes the active mode. Raises TypeError for an integer dtype, ValueError for a
-    string that is no number or an unknown mode.
+    Args:
+        number: taken exactly. A string is a decimal ``"0.1"``, a fraction ``"1/3"``, a hexadecimal
+            float ``"0x1.8p-3"``, ``"inf"`` or ``"nan"``.
+        dtype: a floating-point format, or its name.
+        rounding: a mode; None takes the one in force for this format.
+        saturate: as in ``encode``.
+
+    Raises:
+        TypeError: for an integer dtype.
+        ValueError: for a string that is no number, and for an unknown mode.
     """
     dtype = dtype_of(dtype)
     if not dtype.is_float:
@@ -113,10 +131,10 @@ def round_fraction(
     saturate: bool = False,
     random: Fraction | None = None,
 ) -> int:
-    """The word of a non-negative rational, rounded once: `encode` for exact numbers.
+    """Return the word of a non-negative rational, rounded once: ``encode`` for exact numbers.
 
-    `random` in [0, 1) is what mode "stochastic" adds to the part cut off, in units of the last place; None
-    draws 64 bits from the CPU's generator.
+    ``random`` in [0, 1) is what stochastic rounding adds to the part cut off, in units of the last
+    place; None draws 64 bits from the default generator.
     """
     if mode == "stochastic" and random is None:
         random = _draw()
@@ -135,12 +153,12 @@ def round_fraction(
 
 
 def value_of(word: int, dtype: DType) -> float:
-    """The value of one word, as a Python float, which holds every value of every format."""
+    """Return the value of one word, as a Python float, which holds every value of every format."""
     return float(decode(word, dtype))
 
 
 def classify(word: int, dtype: DType) -> NumberKind:
-    """Which of the five classes of IEEE 754 a word belongs to."""
+    """Return the class of a word (IEEE 754-2019, section 5.7.2, signs left out)."""
     magnitude = word & (dtype.sign_mask - 1)
     if magnitude > dtype.max_word:
         return "infinity" if magnitude == dtype.infinity_word else "nan"
@@ -150,7 +168,7 @@ def classify(word: int, dtype: DType) -> NumberKind:
 
 
 def shortest_decimal(word: int, dtype: DType) -> str:
-    """The decimal of fewest digits, each correctly rounded, that reads back as `word` to nearest."""
+    """Return the first correctly rounded decimal, by length, that reads back as ``word``."""
     value = value_of(word, dtype)
     if value == 0 or not math.isfinite(value):
         return repr(value)
@@ -220,8 +238,5 @@ def _neighbours(word: int, dtype: DType) -> tuple[float | None, float | None]:
 
 
 def _draw() -> Fraction:
-    from tinymp.devices import get_device
-    from tinymp.devices.random import random_words
-
     high, low = (int(word) for word in random_words(get_device("cpu"), 2))
     return Fraction(high << 32 | low, 1 << 64)

@@ -15,8 +15,8 @@ def decode(words: Any, dtype: DType | str) -> Array:
     """Return the exact values of words, as float32 (as float64 where float32 cannot hold them).
 
     Args:
-        words: NumPy or CuPy array of ``dtype.words`` or of ``dtype.storage``, any shape and strides;
-            or a Python integer or nested list of integers.
+        words: NumPy or CuPy array of ``dtype.words`` or of ``dtype.storage``, any shape and
+            strides; or a Python integer or nested list of integers.
         dtype: the floating-point format that the words are of, or its name.
 
     Returns:

@@ -2,13 +2,13 @@
 
 A binary floating-point word is a sign bit, an exponent field and a significand field. Its value is
 
-    normal      (-1)^sign * 2^(exponent - bias)  * 1.significand      exponent field above zero
-    subnormal   (-1)^sign * 2^(1 - bias)         * 0.significand      exponent field zero
+    normal      (-1)^sign * 2^(exponent - bias) * 1.significand     exponent field above zero
+    subnormal   (-1)^sign * 2^(1 - bias)        * 0.significand     exponent field zero
 
-and what the topmost exponent field means is a choice of the format: infinities and NaNs (IEEE 754-2019,
-section 3.4), or, in E4M3FN, ordinary numbers with the all-ones word as the only NaN (Micikevicius et
-al., "FP8 Formats for Deep Learning", 2022, section 3). The encoder and the decoder read these integers
-and know no format by name.
+What the topmost exponent field means is a choice of the format: infinities and NaNs (IEEE 754-2019,
+section 3.4) or, in E4M3FN, ordinary numbers and one word for NaN, all ones (Micikevicius et al.,
+"FP8 Formats for Deep Learning", 2022, section 3). The encoder and the decoder read the integers
+below and know no format by name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ NanRule = Literal["ieee", "all_ones"]
 class DType:
     """A number format as data. Formats are compared by identity: there is one object of each.
 
-    `significand_bits` counts the stored fraction bits; the leading bit of a normal number is implied.
-    `storage` is the NumPy dtype that holds the format in memory, `words` the unsigned integer of the
-    same size in which `encode` and `decode` speak.
+    ``significand_bits`` counts the bits stored; the leading bit of a normal number is implied.
+    ``storage`` is the NumPy dtype that holds the format in memory, ``words`` the unsigned integer
+    of the same size in which ``encode`` and ``decode`` speak. The word properties leave the sign
+    bit out.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DType:
 
     @property
     def is_float(self) -> bool:
+        """Whether this is a floating-point format."""
         return self.kind == "float"
 
     @property
@@ -59,29 +61,31 @@ class DType:
         """Bytes that one element takes in memory."""
         return int(self.storage.itemsize)
 
-    # The words that mean something special, without their sign bit.
-
     @property
     def bits(self) -> int:
-        """Width of the format: sign, exponent and significand (of an integer type, its storage)."""
+        """Width of a word: sign, exponent and significand; of other kinds, of the storage."""
         if not self.is_float:
             return 8 * self.itemsize
         return 1 + self.exponent_bits + self.significand_bits
 
     @property
     def sign_mask(self) -> int:
+        """The sign bit."""
         return 1 << (self.exponent_bits + self.significand_bits)
 
     @property
     def exponent_mask(self) -> int:
+        """The bits of the exponent field."""
         return ((1 << self.exponent_bits) - 1) << self.significand_bits
 
     @property
     def significand_mask(self) -> int:
+        """The bits of the significand field."""
         return (1 << self.significand_bits) - 1
 
     @property
     def infinity_word(self) -> int | None:
+        """The word of infinity, or None in a format without infinities."""
         return self.exponent_mask if self.has_infinity else None
 
     @property
@@ -96,11 +100,9 @@ class DType:
         """The word of the largest finite value: the last one before infinities and NaNs begin."""
         return (self.nan_word if self.nan_rule == "all_ones" else self.exponent_mask) - 1
 
-    # The quantities of the literature.
-
     @property
     def precision(self) -> int:
-        """Significand bits of a normal number, the implied one included: p of the error analyses."""
+        """Significand bits of a normal number with the implied one: p of error analysis."""
         return self.significand_bits + 1
 
     @property
@@ -123,11 +125,12 @@ class DType:
 
     @property
     def smallest_normal(self) -> float:
+        """Smallest positive value with an implied bit, from which on precision is full."""
         return 2.0**self.emin
 
     @property
     def smallest_subnormal(self) -> float:
-        """Spacing of the numbers around zero: η of the error bounds."""
+        """Smallest positive value, and the spacing around zero: η of error analysis."""
         return 2.0 ** (self.emin - self.significand_bits)
 
     @property
@@ -137,7 +140,10 @@ class DType:
         return 2.0**-self.significand_bits
 
     def unit_roundoff(self, mode: str | None = None) -> float:
-        """Bound of the relative error of one rounding: 2^-p to nearest, 2^(1-p) in the other modes."""
+        """Bound of one rounding's relative error: 2^-p to nearest, 2^(1 - p) otherwise.
+
+        It holds between the smallest normal and the largest finite value.
+        """
         nearest = (mode or self.default_rounding) == "nearest_even"
         return self.eps / 2 if nearest else self.eps
 
@@ -149,34 +155,26 @@ class DType:
             )
 
 
-def _ieee(
-    name: str,
-    storage: Any,
-    exponent_bits: int,
-    significand_bits: int,
-    rounding: str = "nearest_even",
-) -> DType:
+def _ieee(name: str, storage: Any, exponent_bits: int, significand_bits: int, **rest: Any) -> DType:
     dtype = np.dtype(storage)
-    words = np.dtype(f"uint{8 * dtype.itemsize}")
-    bias = 2 ** (exponent_bits - 1) - 1
     return DType(
         name,
         "float",
-        dtype,
-        words,
-        exponent_bits,
-        significand_bits,
-        bias,
-        default_rounding=rounding,
+        storage=dtype,
+        words=np.dtype(f"uint{8 * dtype.itemsize}"),
+        exponent_bits=exponent_bits,
+        significand_bits=significand_bits,
+        bias=2 ** (exponent_bits - 1) - 1,
+        **rest,
     )
 
 
 float64 = _ieee("float64", np.float64, 11, 52)
 float32 = _ieee("float32", np.float32, 8, 23)
 float16 = _ieee("float16", np.float16, 5, 10)
-# The top half of a float32 word. It truncates by default because that is what cutting a word in two
-# does; hardware rounds to nearest even, and so does `rounding("nearest_even", bfloat16)`.
-bfloat16 = _ieee("bfloat16", np.uint16, 8, 7, rounding="toward_zero")
+# The upper half of a float32 word. It truncates by default, because that is what cutting the word
+# does; hardware rounds to nearest even, and so does ``rounding("nearest_even", bfloat16)``.
+bfloat16 = _ieee("bfloat16", np.uint16, 8, 7, default_rounding="toward_zero")
 float8_e5m2 = _ieee("float8_e5m2", np.uint8, 5, 2)
 float8_e4m3fn = DType(
     "float8_e4m3fn",
@@ -197,10 +195,12 @@ _BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 
 
 def dtype_of(name: Any) -> DType:
-    """The DType of a name, a NumPy dtype or scalar type (ml_dtypes' included), or a DType itself.
+    """Return the DType of a name, of a NumPy or ml_dtypes type, or of a DType, which is itself.
 
-    Every NumPy integer type maps to int64, the one integer type tinymp holds. Raises TypeError for
-    anything else, listing the valid names.
+    Every NumPy integer type gives int64, the one integer type that tinymp holds.
+
+    Raises:
+        TypeError: for anything else; the message lists the valid names.
     """
     if isinstance(name, DType):
         return name

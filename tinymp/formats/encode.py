@@ -35,13 +35,13 @@ def encode(
         rounding: ``"toward_zero"``, ``"nearest_even"`` or ``"stochastic"``; None takes the mode in
             force for this format.
         saturate: turn all that is too large, infinity included, into the largest finite value.
-        random_words: for stochastic rounding, unsigned integers of the shape of ``values``. A word of w
-            bits is read as the fraction word / 2**w of one unit in the last place. None draws from
-            the default generator: 32 bits for a float32 value, 64 for a float64 value.
+        random_words: for stochastic rounding, unsigned integers of the shape of ``values``. A word
+            of w bits is read as the fraction word / 2**w of one unit in the last place. None draws
+            from the default generator: 32 bits for a float32 value, 64 for a float64 value.
 
     Returns:
-        Unsigned words of type ``dtype.words``, of the shape of ``values``, on the same device. Float32
-        values encoded as float32 (float64 as float64) are not copied: the words are a view.
+        Unsigned words of type ``dtype.words``, of the shape of ``values``, on the same device.
+        Float32 values encoded as float32 (float64 as float64) are not copied: the words are a view.
 
     Raises:
         TypeError: for integer or boolean arrays, and for a ``dtype`` that is not floating-point.

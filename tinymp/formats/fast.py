@@ -27,12 +27,13 @@ from tinymp.formats.rule import decode_rule, encode_rule, value_type
 
 Array = np.ndarray[Any, Any]
 # Given a block of values and of random words (None unless stochastic), fill the block of words.
-BlockEncoder = Callable[[Array, Array | None, Array], None]
+BlockEncoder = Callable[[Array, Any, Array], None]
 # Given a block of words, fill the block of values.
 BlockDecoder = Callable[[Array, Array], None]
 
-# Two buffers and a block of values, 4 bytes an element, are 384 KiB: a second-level cache holds them.
-BLOCK = 1 << 15
+# A block of values and two buffers of 4 bytes an element are 768 KiB: a second-level cache.
+BLOCK = 1 << 16
+RULE_BLOCK = 1 << 13  # the rule has more buffers, of 8 bytes an element
 
 
 def encode_fast(
@@ -102,10 +103,12 @@ def _block_decoder(dtype: DType) -> BlockDecoder:
     return lambda words, out: np.copyto(out, decode_rule(words, dtype))
 
 
-def _by_rule(
-    x: Array, random: Array | None, out: Array, dtype: DType, mode: str, saturate: bool
-) -> None:
-    out[...] = encode_rule(x, dtype, mode, saturate, random)
+def _by_rule(x: Array, random: Any, out: Array, dtype: DType, mode: str, saturate: bool) -> None:
+    for start in range(0, x.size, RULE_BLOCK):
+        part = slice(start, start + RULE_BLOCK)
+        out[part] = encode_rule(
+            x[part], dtype, mode, saturate, None if random is None else random[part]
+        )
 
 
 # Constants of the float32 word.
@@ -139,21 +142,21 @@ def _write_nans(x: Array, out: Array, dtype: DType) -> None:
 # float32 and bfloat16.
 
 
-def _float32_nearest(x: Array, random: Array | None, out: Array) -> None:
+def _float32_nearest(x: Array, random: Any, out: Array) -> None:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         out.view(np.float32)[...] = x
     if _has_nan(x):
         _write_nans(x, out, float32)
 
 
-def _bfloat16_toward_zero(x: Array, random: Array | None, out: Array) -> None:
+def _bfloat16_toward_zero(x: Array, random: Any, out: Array) -> None:
     """Cut float32 words in two and keep the upper halves: every second 16 bits, from the second."""
     out[...] = x.view(np.uint16)[1::2]
     if _has_nan(x):
         _write_nans(x, out, bfloat16)  # a payload in the lower half is lost: infinity would remain
 
 
-def _bfloat16_nearest(x: Array, random: Array | None, out: Array) -> None:
+def _bfloat16_nearest(x: Array, random: Any, out: Array) -> None:
     word = x.view(np.uint32)
     rounded = word >> _SIXTEEN
     rounded &= _ONE
@@ -165,8 +168,8 @@ def _bfloat16_nearest(x: Array, random: Array | None, out: Array) -> None:
         _write_nans(x, out, bfloat16)
 
 
-def _bfloat16_stochastic(x: Array, random: Array, out: Array) -> None:
-    rounded = random >> _SIXTEEN
+def _bfloat16_stochastic(x: Array, random: Any, out: Array) -> None:
+    rounded = random >> _SIXTEEN  # as many random bits as are cut
     rounded += x.view(np.uint32)
     rounded >>= _SIXTEEN
     out[...] = rounded
@@ -175,10 +178,10 @@ def _bfloat16_stochastic(x: Array, random: Array, out: Array) -> None:
 
 
 def _bfloat16_values(words: Array) -> Array:
-    """Put a zero half below every word.
+    """Put a half of zeros below every word, in one pass.
 
-    Written as uint32, a word brings its zeros along, but above it. Written two bytes late, its zeros
-    fall below the next word, and it is itself the upper half. One pass, and the fastest there is.
+    Written as uint32, a word brings its zeros along, but above itself. Written two bytes late, it
+    is itself the upper half, and its zeros lie below the next word.
     """
     halves = np.empty(2 * words.size + 1, np.uint16)
     halves[0] = 0
@@ -187,50 +190,58 @@ def _bfloat16_values(words: Array) -> Array:
     return halves[:-1].view(np.float32).reshape(words.shape)
 
 
-# float16. The processor's own addition rounds to nearest even; it rounds at the right place if the
-# other operand is an anchor so large that its unit in the last place is that of the float16 result.
+# float16. The processor's own addition rounds to nearest even; it does so at the right place if the
+# other operand is an anchor so large that its unit in the last place is that of the result:
 #
-#     anchor = 2^(e + 13), e = max(exponent of x, -14)      its float32 unit: 2^(e + 13 - 23) = 2^(e - 10)
-#     |x| + anchor                                    low bits of its word: q = |x| / 2^(e - 10), rounded
-#     float16 word = sign | (e + 14 << 10) + q                (q holds the implied bit, if there is one)
+#     anchor = 2^(e + 13), e = max(exponent of x, -14)    float32 unit: 2^(e + 13 - 23) = 2^(e - 10)
+#     |x| + anchor         low bits of its word: q = |x| / 2^(e - 10), rounded, implied bit included
+#     float16 word         sign | (e + 14 << 10) + q
 #
 # Shifted right by 13, the anchor's exponent field becomes (e + 13 + 127) << 10: 126 << 10 too much.
-# An anchor with the bits -(126 << 10) mod 2^16 set in its significand, an even number that leaves ties
-# as they are, takes that away.
+# An anchor with -(126 << 10) mod 2^16 in its significand takes that away. It is an even number, so
+# ties stay what they are; and only the low 16 bits of the sum are kept.
 
-_SMALLEST_EXPONENT = _bits_of(2.0**-14)
+# A whole block of them: NumPy vectorises the maximum of two arrays, not of an array and a number.
+_SMALLEST_EXPONENTS = np.full(BLOCK, _bits_of(2.0**-14))
 _TO_ANCHOR = _word((13 << 23) + (-(126 << 10)) % 0x10000)
 _THIRTEEN = _word(13)
+_SMALL = 2048  # elements up to which NumPy's own cast is the faster one
 
 
-def _float16_nearest(x: Array, random: Array | None, out: Array, limit: Array) -> None:
+def _float16_nearest(x: Array, random: Any, out: Array, limit: Array) -> None:
     magnitude = np.abs(x)
     word = magnitude.view(np.uint32)
     largest = word.item(word.argmax())  # words are ordered as values are, NaN after infinity
+    if x.size <= _SMALL and largest <= limit:
+        with np.errstate(all="ignore"):
+            out.view(np.float16)[...] = x  # slow for each element, but a single operation
+        return
     if largest > limit:
         np.minimum(word, limit, out=word)
     anchor = word & _EXPONENT
-    np.maximum(anchor, _SMALLEST_EXPONENT, out=anchor)
+    np.maximum(anchor, _SMALLEST_EXPONENTS[: anchor.size], out=anchor)
     anchor += _TO_ANCHOR
     magnitude += anchor.view(np.float32)
     anchor >>= _THIRTEEN
     anchor += word
     sign = np.bitwise_and(x.view(np.uint32), _SIGN, out=word)
     sign >>= _SIXTEEN
-    anchor &= _LOW_HALF
     anchor |= sign
     out[...] = anchor
     if largest > float32.exponent_mask:
         _write_nans(x, out, float16)
 
 
-# A float16 word's exponent and significand, in the place of a float32's, read 2^112 times too small.
+# A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small.
 _SIGN_AND_FIELDS = np.array(0x8FFFE000 - (1 << 32), np.int32)
 _SHIFT_TO_FLOAT32 = np.array(13, np.int32)
 _BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
 
 
 def _float16_values(words: Array, out: Array) -> None:
+    if words.size <= _SMALL:
+        out[...] = words.view(np.float16)
+        return
     fields, signed = out.view(np.int32), words.view(np.int16)
     fields[...] = signed  # extends the sign, so that it is still on top when shifted
     fields <<= _SHIFT_TO_FLOAT32
@@ -242,12 +253,12 @@ def _float16_values(words: Array, out: Array) -> None:
         np.bitwise_or(fields, float32.exponent_mask, out=fields, where=beyond)
 
 
-# Formats of 8 bits. What a float32 rounds to there depends on its upper 16 bits and on whether the
-# rest is zero. Rounding to odd (cut, and set the last bit kept if anything was cut; Boldo & Melquiond,
-# IEEE Trans. Computers 57(4), 2008) packs both into 16 bits, and a table knows all of those.
+# Formats of 8 bits. What a float32 rounds to there depends on its upper 16 bits, and on whether the
+# rest is zero. Rounding to odd (cut, and set the last bit kept if anything was cut off; Boldo &
+# Melquiond, IEEE Trans. Computers 57(4), 2008) packs both into 16 bits, and a table knows those.
 
 
-def _by_table(x: Array, random: Array | None, out: Array, table: Array) -> None:
+def _by_table(x: Array, random: Any, out: Array, table: Array) -> None:
     word = x.view(np.uint32)
     odd = word & _LOW_HALF
     odd += _LOW_HALF  # carries if any low bit is set
@@ -257,7 +268,8 @@ def _by_table(x: Array, random: Array | None, out: Array, table: Array) -> None:
 
 
 def _encoding_table(dtype: DType, mode: str, saturate: bool) -> Array:
-    return encode_rule(decode_rule(_all_words(bfloat16), bfloat16), dtype, mode, saturate)
+    values = decode_rule(_all_words(bfloat16), bfloat16)
+    return np.asarray(encode_rule(values, dtype, mode, saturate))
 
 
 def _look_up(words: Array, out: Array, table: Array) -> None:

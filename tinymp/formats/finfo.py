@@ -1,4 +1,4 @@
-"""What are the limits of a format? The numbers that NumPy, PyTorch and ml_dtypes print under `finfo`."""
+"""What are the limits of a format? The numbers that NumPy and PyTorch print under ``finfo``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tinymp.formats.dtype import DTYPES, DType, dtype_of
 
 @dataclass(frozen=True, slots=True)
 class FloatInfo:
-    """Limits of a floating-point format; the names are those of `torch.finfo` and `numpy.finfo`."""
+    """Limits of a floating-point format; named as in ``torch.finfo`` and ``numpy.finfo``."""
 
     dtype: DType
     bits: int
@@ -26,16 +26,19 @@ class FloatInfo:
 
     @property
     def tiny(self) -> float:
-        """Another name for `smallest_normal`."""
+        """Another name for ``smallest_normal``."""
         return self.smallest_normal
 
 
 def finfo(dtype: Any) -> FloatInfo:
-    """Limits of a floating-point dtype, as exact Python floats.
+    """Return the limits of a floating-point dtype (or its name), as exact Python floats.
 
-    `max` and `min` are the largest and the most negative finite value, `eps` the distance from 1 to the next
-    number, `resolution` the power of ten 10^-d of the d decimal digits that any number keeps.
-    Raises TypeError for integers and booleans.
+    ``max`` and ``min`` are the largest and the most negative finite value, ``eps`` is the distance
+    from 1 to the next number, ``nexp`` and ``nmant`` are the widths of the fields. ``resolution``
+    is 10^-d for the d decimal digits that every number in range keeps.
+
+    Raises:
+        TypeError: for integers and booleans.
     """
     dtype = dtype_of(dtype)
     if not dtype.is_float:

@@ -1,4 +1,4 @@
-"""How does the engine cross between storage and compute? It packs with one rounding, and unpacks exactly."""
+"""How does the engine cross between storage and compute? One rounding in, none out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = 
 
 
 def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
-    """Return stored elements as values to compute on, exactly; integers and booleans pass unchanged.
+    """Return stored elements as values to compute on, exactly; integers pass unchanged.
 
     Storage that already is of the ``compute`` type is returned as it is, not copied.
     """

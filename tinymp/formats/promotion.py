@@ -1,13 +1,14 @@
 """Which format holds the result of two operands of different formats?
 
-The smallest one that holds every value of both: bool below int64 below the floats, and among the floats
+The smallest one that holds every value of both: bool below int64 below the floats, and among those
 
-    float16  \\
-              float32 -- float64
-    bfloat16 /
+    float16  --.
+                float32 -- float64
+    bfloat16 --'
 
-float16 has more precision and bfloat16 more range, so only float32 holds both. An 8-bit float promotes with
-nothing: no format is the obvious result, and silently widening it would hide where precision was lost.
+float16 has more precision and bfloat16 more range, so only float32 holds both. An 8-bit float
+promotes with nothing: no format is the obvious result, and widening it silently would hide where
+precision was lost.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ _KIND_ORDER = {"bool": 0, "int": 1, "float": 2}
 
 
 def promote(*dtypes: DType) -> DType:
-    """The dtype in which operands of these dtypes meet.
+    """Return the dtype in which operands of these dtypes meet.
 
-    Raises TypeError for an 8-bit float beside any other dtype, and for no dtypes at all.
+    Raises:
+        TypeError: for an 8-bit float beside any other dtype, and for no dtypes at all.
     """
     if not dtypes:
         raise TypeError("promote needs at least one dtype")
@@ -31,12 +33,14 @@ def promote(*dtypes: DType) -> DType:
 
 
 def promote_ranked(*ranks: Sequence[DType]) -> DType:
-    """The dtype in which operands of different rank meet: PyTorch's category rule.
+    """Return the dtype in which operands of different rank meet: PyTorch's category rule.
 
-    Earlier ranks decide. A later rank counts only if its own common dtype is of a higher category (bool
-    below integer below float): so a Python number never widens a tensor, but makes an integer one float.
+    Earlier ranks decide. A later rank counts only if its own common dtype is of a higher category
+    (bool below integer below float): so a Python number never widens a tensor, but makes an integer
+    one float.
 
-    Raises TypeError as `promote` does.
+    Raises:
+        TypeError: as ``promote`` does.
     """
     candidates = [promote(*dtypes) for dtypes in ranks if dtypes]
     # max keeps the first of equal ones.
@@ -44,7 +48,7 @@ def promote_ranked(*ranks: Sequence[DType]) -> DType:
 
 
 def holds(wide: DType, narrow: DType) -> bool:
-    """Whether every finite value of the float format `narrow` is a value of `wide`."""
+    """Return whether every finite value of the float format ``narrow`` is a value of ``wide``."""
     return (
         wide.precision >= narrow.precision
         and wide.max >= narrow.max
@@ -59,9 +63,10 @@ def _promote_two(a: DType, b: DType) -> DType:
     for eight_bit, other in ((a, b), (b, a)):
         if eight_bit.is_float and eight_bit.bits <= 8:
             raise TypeError(
-                f"{eight_bit.name} does not promote with {other.name}: an 8-bit float promotes with "
-                f"nothing; cast it first, for example with .to(float16) or .to(float32)"
+                f"{eight_bit.name} does not promote with {other.name}: an 8-bit float promotes "
+                "with nothing; cast it first, for example with .to(float16) or .to(float32)"
             )
     if a.kind != b.kind:
         return max(a, b, key=lambda dtype: _KIND_ORDER[dtype.kind])
-    return next(dtype for dtype in (a, b, float32, float64) if holds(dtype, a) and holds(dtype, b))
+    candidates = (a, b, float32, float64)
+    return next(dtype for dtype in candidates if holds(dtype, a) and holds(dtype, b))

@@ -1,7 +1,7 @@
-"""Which way does a value between two representable numbers go? The modes, and who chooses among them.
+"""Which way does a value between two representable numbers go, and who decides?
 
-The choice is an immutable state in a context variable: threads and tasks do not disturb each other, and a
-graph node can keep the state of its forward pass and use it again in its backward pass.
+The choice is an immutable state in a context variable. Threads and tasks do not disturb each other,
+and a graph node can keep the state of its forward pass and use it again in its backward pass.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ MODES = ("toward_zero", "nearest_even", "stochastic")
 
 @dataclass(frozen=True, slots=True)
 class RoundingState:
-    """Rounding modes in force: one for each format named, one for all others below float32."""
+    """The modes in force: one for each format that was named, one for the others below float32."""
 
     narrow: str | None = None
     named: Mapping[DType, str] = field(default_factory=dict)
 
     def mode(self, dtype: DType) -> str:
-        """The mode that rounds to `dtype` under this state."""
+        """Return the mode that rounds to ``dtype``."""
         named = self.named.get(dtype)
         if named is not None:
             return named
@@ -32,8 +32,8 @@ class RoundingState:
             return self.narrow
         return dtype.default_rounding
 
-    def choosing(self, mode: str, dtype: DType | None) -> RoundingState:
-        """This state with one choice more; a choice for all formats replaces the earlier ones."""
+    def choosing(self, mode: str, dtype: DType | str | None) -> RoundingState:
+        """Return this state with one choice more; one for all formats replaces earlier ones."""
         check_mode(mode)
         if dtype is None:
             wide = {
@@ -51,24 +51,25 @@ class RoundingState:
         return RoundingState(self.narrow, {**self.named, dtype: mode})
 
 
-_process_default = RoundingState()
 _active: ContextVar[RoundingState | None] = ContextVar("tinymp_rounding", default=None)
+# A context variable would confine ``set_rounding`` to the thread that calls it.
+_process_default = [RoundingState()]
 
 
 def check_mode(mode: str) -> None:
-    """Raise ValueError, listing the valid names, unless `mode` is a rounding mode."""
+    """Raise ValueError, listing the valid names, unless ``mode`` is a rounding mode."""
     if mode not in MODES:
         raise ValueError(f"unknown rounding mode {mode!r}; expected one of {', '.join(MODES)}")
 
 
 def active_rounding() -> RoundingState:
-    """The state in force here: that of the innermost `with rounding(...)`, or the process default."""
-    return _active.get() or _process_default
+    """Return the state in force: of the innermost ``with rounding``, or the process default."""
+    return _active.get() or _process_default[0]
 
 
 @contextmanager
 def using_rounding(state: RoundingState) -> Iterator[RoundingState]:
-    """Run a block under a state captured earlier, as backward and recomputation do."""
+    """Run a block under a state captured earlier, as recomputation does."""
     token = _active.set(state)
     try:
         yield state
@@ -77,17 +78,24 @@ def using_rounding(state: RoundingState) -> Iterator[RoundingState]:
 
 
 @contextmanager
-def rounding(mode: str, dtype: DType | None = None) -> Iterator[RoundingState]:
-    """Round to `dtype`, or to every format below float32, by `mode` inside the `with` block.
+def rounding(mode: str, dtype: DType | str | None = None) -> Iterator[RoundingState]:
+    """Round by ``mode`` inside the ``with`` block; the innermost choice wins.
 
-    `mode` is "toward_zero", "nearest_even" or "stochastic". The innermost choice wins. Raises ValueError
-    for an unknown mode and TypeError for a dtype that is not floating-point.
+    Args:
+        mode: ``"toward_zero"``, ``"nearest_even"`` or ``"stochastic"``.
+        dtype: the format to round to; None means every format below float32.
+
+    Raises:
+        ValueError: for an unknown mode.
+        TypeError: for a dtype that is not floating-point.
     """
     with using_rounding(active_rounding().choosing(mode, dtype)) as state:
         yield state
 
 
-def set_rounding(mode: str, dtype: DType | None = None) -> None:
-    """Set the process default, which holds in every thread outside `with rounding(...)` blocks."""
-    global _process_default
-    _process_default = _process_default.choosing(mode, dtype)
+def set_rounding(mode: str, dtype: DType | str | None = None) -> None:
+    """Set the process default, which holds in every thread outside ``with rounding`` blocks.
+
+    Arguments and errors are those of ``rounding``.
+    """
+    _process_default[0] = _process_default[0].choosing(mode, dtype)

@@ -1,18 +1,18 @@
 """How does a real value become a word, and a word a value? The specification, for every format.
 
-To **encode**, add something, then cut the bits. With the significand written as an integer, rounding
-it to a shorter one is one addition and one shift:
+To encode, add something, then cut the bits. With the significand written as an integer, to round it
+to a shorter one takes one addition and one shift:
 
-    toward zero     add nothing, cut
-    nearest even    add half a unit of the last place kept, less a hair if the kept part is even, cut
-    stochastic      add random bits as wide as the part to be cut, cut: a carry comes with the
-                    probability that is the fraction cut off (Croci et al., "Stochastic rounding:
-                    implementation, error analysis and applications", 2022, section 2)
+    toward zero     add nothing, then cut
+    nearest even    add half a unit of the last place kept (a hair less if that place is even), cut
+    stochastic      add random bits, as many as are to be cut, then cut: a carry comes with exactly
+                    the probability that equals the fraction cut off (Croci et al., "Stochastic
+                    rounding", Royal Society Open Science 9:211631, 2022)
 
 A carry out of the significand runs into the exponent field, where it belongs: the words of one sign,
 read as integers, are ordered as their values are.
 
-To **decode**, put the implied bit back and scale by the exponent; nothing is rounded.
+To decode, put the implied bit back and scale by the exponent; nothing is rounded.
 
 Both functions read the format's integers and know no format by name. They are written for clarity;
 ``fast.py`` has quicker spellings, which tests hold to these.
@@ -69,7 +69,7 @@ def encode_rule(
         significand += (1 << (cut - 1)) - 1 + last_kept
     elif mode == "stochastic":
         significand += _random_bits(xp, random_words, cut)
-    # The part kept of a normal number has its implied bit, which adds the missing 1 to the exponent.
+    # The part kept of a normal number has its implied bit: it adds the missing 1 to the exponent.
     result = ((target_exponent - dtype.emin) << dtype.significand_bits) + (significand >> cut)
 
     infinity = dtype.nan_word if dtype.infinity_word is None else dtype.infinity_word
