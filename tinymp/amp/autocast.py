@@ -34,8 +34,8 @@ class autocast:
     `dtype`: float16 or bfloat16. `enabled=False` switches an outer autocast off. `cache_enabled`:
     cast each parameter once per outermost block. Blocks nest, and serve as decorators.
 
-    PyTorch's own form, `autocast("cuda", dtype=...)`, is accepted; as there, the dtype then defaults
-    to float16 for "cuda" and to bfloat16 for "cpu".
+    PyTorch's own form, `autocast("cuda", dtype=...)`, is accepted; as there, the dtype then is by
+    default float16 for "cuda" and bfloat16 for "cpu".
 
     Raises:
         TypeError: a dtype that is not float16 or bfloat16.

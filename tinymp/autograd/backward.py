@@ -7,6 +7,7 @@ from operator import add
 from typing import Any
 
 from tinymp.autograd.graph import Node, gradient_dtype, rounded
+from tinymp.autograd.modes import OBSERVERS
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, RoundingState, active_rounding, unpack
 from tinymp.numerics.kit import compute_type
@@ -46,7 +47,10 @@ def run_backward(
         g = _after_hooks(node, waiting.pop(id(node)))
         if id(node) in kept:
             finished[id(node)] = g
-        for source, storage in node.gradients(g):
+        gradients = node.gradients(g)
+        for observer in OBSERVERS.get():
+            observer.backward(node, g, gradients)
+        for source, storage in gradients:
             if isinstance(source, Tensor):
                 leaves[id(source)] = source
                 if storage is g or storage.base is not None:

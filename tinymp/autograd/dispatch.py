@@ -10,7 +10,7 @@ from typing import Any
 
 from tinymp.autograd.contract import Contract, Operand
 from tinymp.autograd.graph import Node, Saved, rounded
-from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED
+from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
 from tinymp.autograd.tensor import Tensor, Version
 from tinymp.formats import active_rounding
@@ -54,6 +54,8 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
         result = Tensor(out, contract.result, contract.device)
     if GRAD_ENABLED.get() and contract.result.kind == "float":
         _record(contract, operands, attributes, result)
+    for observer in OBSERVERS.get():
+        observer.forward(contract, operands, attributes, result)
     return result
 
 

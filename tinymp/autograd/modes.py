@@ -1,4 +1,4 @@
-"""What the dispatcher asks the context: is a graph recorded, does autocast choose the dtypes?"""
+"""What the dispatcher asks the context: is a graph recorded, who casts, who watches?"""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ class Autocast(Protocol):
 
 
 AUTOCAST: ContextVar[Autocast | None] = ContextVar("tinymp_autocast", default=None)
+
+
+class Observer(Protocol):
+    """Someone who watches a run, such as a trace of `inspect`: told of everything, changes nothing."""
+
+    def forward(
+        self, contract: Any, operands: tuple[Any, ...], attributes: dict[str, Any], result: Any
+    ) -> None:
+        """An operation ran; `result` is its tensor, with `result.node` if it was recorded."""
+
+    def backward(self, node: Any, g: Any, gradients: list[tuple[Any, Any]]) -> None:
+        """`node` turned the gradient `g` into one for each (source, gradient); all are storage."""
+
+
+OBSERVERS: ContextVar[tuple[Observer, ...]] = ContextVar("tinymp_observers", default=())
 
 
 class _GradMode:
