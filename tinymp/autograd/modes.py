@@ -24,7 +24,7 @@ AUTOCAST: ContextVar[Autocast | None] = ContextVar("tinymp_autocast", default=No
 
 
 class Observer(Protocol):
-    """Someone who watches a run, such as a trace of `inspect`: told of everything, changes nothing."""
+    """Someone who watches a run, such as a trace of `inspect`: sees everything, changes nothing."""
 
     def forward(
         self, contract: Any, operands: tuple[Any, ...], attributes: dict[str, Any], result: Any
