@@ -7,7 +7,7 @@ from math import sqrt as root
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
-from tinymp.formats import DType
+from tinymp.formats import DType, float32
 from tinymp.numerics.special import normal_cdf, normal_pdf
 from tinymp.ops.arithmetic import Operand
 
@@ -53,24 +53,28 @@ def _gelu_tanh_x(xp: Any, g: Any, x: Any) -> Any:
 
 GELU_TANH = Op("gelu_tanh", _gelu_tanh, x=_gelu_tanh_x, result="float")
 
-# Where both are equal each gets half of the gradient.
+# Where both are equal each gets half of the gradient, where one is NaN each gets all of it.
 MAXIMUM = Op(
     "maximum",
     lambda xp, x, y: xp.maximum(x, y),
-    x=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x > y, g, 0)),
+    x=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x < y, 0, g)),
     y=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x > y, 0, g)),
 )
 MINIMUM = Op(
     "minimum",
     lambda xp, x, y: xp.minimum(x, y),
-    x=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x < y, g, 0)),
+    x=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x > y, 0, g)),
     y=lambda xp, g, x, y: xp.where(x == y, g / 2, xp.where(x < y, 0, g)),
 )
-CLAMP = Op(
-    "clamp",
-    lambda xp, x, *, low, high: xp.clip(x, low, high),
-    x=lambda xp, g, x, low, high: xp.where((x < low) | (x > high), 0, g),
-)
+
+
+def _clamp_x(xp: Any, g: Any, x: Any, low: float | None, high: float | None) -> Any:
+    if low is not None:
+        g = xp.where(x < low, 0, g)
+    return g if high is None else xp.where(x > high, 0, g)
+
+
+CLAMP = Op("clamp", lambda xp, x, *, low, high: xp.clip(x, low, high), x=_clamp_x)
 WHERE = Op(
     "where",
     lambda xp, condition, x, y: xp.where(condition, x, y),
@@ -160,14 +164,23 @@ def minimum(x: Operand, y: Operand) -> Tensor:
 def clamp(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
     """x cut to the interval [min, max]; its gradient is 0 outside.
 
+    Integers with a bound that is a float give float32.
+
     Raises:
+        TypeError: a bound that is not a number.
         ValueError: neither bound was given.
     """
     if min is None and max is None:
         raise ValueError("clamp was given neither min nor max; give at least one of them")
-    low = -float("inf") if min is None else min
-    high = float("inf") if max is None else max
-    return apply(CLAMP, x, low=low, high=high)
+    for bound in (min, max):
+        if not isinstance(bound, int | float | None):
+            raise TypeError(
+                f"clamp was given a {type(bound).__name__} as a bound; it takes numbers; use "
+                "maximum and minimum for tensors"
+            )
+    if not x.dtype.is_float and (isinstance(min, float) or isinstance(max, float)):
+        x = cast(x, float32)
+    return apply(CLAMP, x, low=min, high=max)
 
 
 clip = clamp

@@ -12,6 +12,7 @@ from tinymp.ops.dims import one_dim
 
 Array = Any
 Shape = tuple[int, ...]
+Basic = int | slice | type(None) | type(...)
 
 
 def _slice_x(xp: Any, g: Array, x_shape: Shape, index: Any) -> Array:
@@ -42,8 +43,8 @@ GATHER = Op(
 def scatter_sum(xp: Any, values: Array, positions: Array, shape: Shape) -> Array:
     """Zeros of `shape`, and each of `values` added at its position in the flattened result.
 
-    Values that share a position are added in the order in which they stand, so that the same input
-    gives the same bits on every run. (Atomic additions on a GPU would not.)
+    The order in which values that share a position are added depends on the positions alone, so the
+    same input gives the same bits on every run. (Atomic additions on a GPU would not.)
     """
     total = xp.zeros(prod(shape), values.dtype)
     if values.size:
@@ -65,20 +66,41 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """
     parts = index if isinstance(index, tuple) else (index,)
     arrays = tuple(as_index(part, x) for part in parts)
-    advanced = any(not isinstance(part, int | slice | type(None) | type(...)) for part in arrays)
+    if not any(part is ... for part in arrays):
+        arrays = (*arrays, ...)  # else NumPy makes a scalar, not a view, of a single element
     try:
-        return apply(GATHER if advanced else SLICE, x, index=arrays)
+        if all(isinstance(part, Basic) for part in arrays):
+            return apply(SLICE, x, index=arrays)
+        # Backward needs the index again: a copy, which nobody changes in the meantime.
+        kept = tuple(part if isinstance(part, Basic) else part.copy() for part in arrays)
+        return apply(GATHER, x, index=kept)
     except IndexError as error:
         raise IndexError(f"{error}; the tensor has shape {x.shape}") from None
 
 
 def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
-    """Along `dim`, the elements of `x` at `indices` (int64, of the shape of `x` but for `dim`)."""
+    """Along `dim`, the elements of `x` at `indices` (int64, of the shape of `x` but for `dim`).
+
+    Raises:
+        TypeError: indices that are not int64.
+        ValueError: indices of another shape.
+        IndexError: an index out of range.
+    """
     dim = one_dim(dim, x.ndim, "take_along_dim")
+    if indices.dtype.kind != "int":
+        raise TypeError(
+            f"take_along_dim was given {indices.dtype.name} indices; they are positions, int64"
+        )
+    expected = (*x.shape[:dim], *indices.shape[dim : dim + 1], *x.shape[dim + 1 :])
+    if indices.shape != expected:
+        raise ValueError(
+            f"take_along_dim was given indices of shape {indices.shape} for a tensor of shape "
+            f"{x.shape}; apart from dimension {dim} the shapes must be equal"
+        )
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     xp = x._device.xp
     index = [xp.asarray(axis) for axis in grid]
-    index[dim] = indices._array
+    index[dim] = indices._array.copy()  # backward needs it again
     return apply(GATHER, x, index=tuple(index))
 
 

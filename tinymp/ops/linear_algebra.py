@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
@@ -17,20 +18,24 @@ MATMUL = Op(
 )
 
 
+def _rows(x: Any) -> Any:
+    """A stack of vectors as the rows of one matrix."""
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
 def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
-    rows = x.reshape(-1, x.shape[-1])
-    out = xp.matmul(rows, weight.mT)
+    out = xp.matmul(_rows(x), weight.mT)
     if bias is not None:
         out += bias.values()
     return out.reshape(*x.shape[:-1], weight.shape[0])
 
 
 def _linear_x(xp: Any, g: Any, weight: Any, x_shape: tuple[int, ...]) -> Any:
-    return xp.matmul(g.reshape(-1, g.shape[-1]), weight).reshape(x_shape)
+    return xp.matmul(_rows(g), weight).reshape(x_shape)
 
 
 def _linear_weight(xp: Any, g: Any, x: Any) -> Any:
-    return xp.matmul(g.reshape(-1, g.shape[-1]).mT, x.reshape(-1, x.shape[-1]))
+    return xp.matmul(_rows(g).mT, _rows(x))
 
 
 # One operation, so that product and bias are rounded together, once.
@@ -60,11 +65,12 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
                 f"matmul was given a {type(operand).__name__}; it takes two tensors; use * for a "
                 "number"
             )
-        if operand.ndim == 0:
-            raise ValueError(
-                f"matmul was given tensors of shapes {x.shape} and {y.shape}; both need at least "
-                "one dimension; use * to multiply by a scalar"
-            )
+    _check_floats("matmul", x, y)
+    if x.ndim == 0 or y.ndim == 0:
+        raise ValueError(
+            f"matmul was given tensors of shapes {x.shape} and {y.shape}; both need at least one "
+            "dimension; use * to multiply by a scalar"
+        )
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise ValueError(
             f"matmul was given shapes {x.shape} and {y.shape}; the last length of the first must "
@@ -83,8 +89,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Accumulated in float32 and rounded once.
 
     Raises:
+        TypeError: an integer or boolean tensor.
         ValueError: lengths that do not fit.
     """
+    _check_floats("linear", x, weight, *([] if bias is None else [bias]))
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear was given an input of shape {x.shape} and a weight of shape {weight.shape}; "
@@ -96,3 +104,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"it must be {weight.shape[:1]}"
         )
     return apply(LINEAR, x, weight, bias)
+
+
+def _check_floats(name: str, *operands: Tensor) -> None:
+    for operand in operands:
+        if not operand.dtype.is_float:
+            raise TypeError(
+                f"{name} was given {operand.dtype.name}; it multiplies floating-point tensors; "
+                "convert it first, for example with .to(tinymp.float32)"
+            )

@@ -65,13 +65,14 @@ def cross_entropy(x: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     `reduction`: "mean" and "sum" over all labels, or "none": a loss for each.
 
     Raises:
-        TypeError: labels that are not int64.
+        TypeError: labels that are no int64 tensor.
         ValueError: shapes that do not fit, a label outside 0 ... C-1, an unknown reduction.
     """
     _check_reduction(reduction, "cross_entropy")
-    if labels.dtype.kind != "int":
+    if not isinstance(labels, Tensor) or labels.dtype.kind != "int":
+        given = labels.dtype.name if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(
-            f"cross_entropy was given {labels.dtype.name} labels; they are class numbers, int64"
+            f"cross_entropy was given {given} labels; they are class numbers, an int64 tensor"
         )
     shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
     if x.ndim == 0 or labels.shape != shape:

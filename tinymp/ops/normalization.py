@@ -12,10 +12,13 @@ from tinymp.ops.shape import reshape
 Array = Any
 
 
+def _shifted(xp: Any, x: Array, dim: int) -> Array:
+    """`x` less its largest value along `dim`: the shift cancels, without it e^x overflows."""
+    return x - xp.max(x, axis=dim, keepdims=True) if x.size else x
+
+
 def _softmax(xp: Any, x: Array, *, dim: int) -> Array:
-    e = xp.exp(
-        x - xp.max(x, axis=dim, keepdims=True)
-    )  # the shift cancels; without it e^x overflows
+    e = xp.exp(_shifted(xp, x, dim))
     return e / xp.sum(e, dim, True)
 
 
@@ -29,7 +32,7 @@ SOFTMAX = Op(
 
 
 def _log_softmax(xp: Any, x: Array, *, dim: int) -> Array:
-    shifted = x - xp.max(x, axis=dim, keepdims=True)
+    shifted = _shifted(xp, x, dim)
     return shifted - xp.log(xp.sum(xp.exp(shifted), dim, True))
 
 
@@ -74,6 +77,7 @@ LAYER_NORM = Op(
     weight=lambda xp, g, x, mean, rstd: g * ((x - mean) * rstd),
     bias=lambda xp, g: g,
     residuals=("mean", "rstd"),
+    result="float",
     autocast="float32",
 )
 

@@ -41,32 +41,44 @@ MEAN = Op(
 )
 
 
+def _degrees(shape: Shape, dim: Shape, correction: float) -> float:
+    """Degrees of freedom that are left of a variance, at least none."""
+    left = count(shape, dim) - correction
+    return left if left > 0 else 0
+
+
 def _var(xp: Any, x: Any, *, dim: Shape, keepdim: bool, correction: float) -> Any:
     n = count(x.shape, dim)
     deviation = x - xp.sum(x, dim, True) / n
-    return xp.sum(deviation * deviation, dim, keepdim) / (n - correction)
+    return xp.sum(deviation * deviation, dim, keepdim) / _degrees(x.shape, dim, correction)
 
 
 def _var_x(xp: Any, g: Any, x: Any, dim: Shape, correction: float) -> Any:
     n = count(x.shape, dim)
     deviation = x - xp.sum(x, dim, True) / n
-    return kept(g, x.shape, dim) * deviation * 2 / (n - correction)
+    return kept(g, x.shape, dim) * deviation * 2 / _degrees(x.shape, dim, correction)
 
 
 VAR = Op("var", _var, x=_var_x, result="float")
 
 
 def _logsumexp(xp: Any, x: Any, *, dim: Shape, keepdim: bool) -> Any:
-    highest = xp.max(x, axis=dim, keepdims=True)
-    highest = xp.where(xp.isfinite(highest), highest, 0)  # inf - inf would be NaN
-    total = xp.log(xp.sum(xp.exp(x - highest), dim, True)) + highest
-    return total if keepdim else total.reshape([n for i, n in enumerate(x.shape) if i not in dim])
+    if count(x.shape, dim) == 0:  # the logarithm of an empty sum
+        total = xp.log(xp.sum(x, dim, True))
+    else:
+        highest = xp.max(x, axis=dim, keepdims=True)
+        highest = xp.where(xp.isfinite(highest), highest, 0)  # inf - inf would be NaN
+        total = xp.log(xp.sum(xp.exp(x - highest), dim, True)) + highest
+    out = total if keepdim else total.reshape([n for i, n in enumerate(x.shape) if i not in dim])
+    return out, total
 
 
+# The gradient is softmax. A rounded total would put its error, |total|·u, into the exponent.
 LOGSUMEXP = Op(
     "logsumexp",
     _logsumexp,
-    x=lambda xp, g, x, out, dim: kept(g, x.shape, dim) * xp.exp(x - kept(out, x.shape, dim)),
+    x=lambda xp, g, x, total, dim: kept(g, x.shape, dim) * xp.exp(x - total),
+    residuals=("total",),
     result="float",
     autocast="float32",
 )
@@ -110,16 +122,16 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 def var(x: Tensor, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """Variance along `dim`: the sum of squared deviations over n - `correction`.
 
-    `correction` 1 is unbiased for a sample, 0 the variance of the elements themselves.
+    `correction` 1 is unbiased for a sample, 0 the variance of the elements themselves. Infinite or
+    NaN where n does not exceed it.
     """
     dims = many_dims(dim, x, "var")
     return apply(VAR, x, dim=dims, keepdim=keepdim, correction=correction)
 
 
 def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """log Σ e^x along `dim`, shifted by the largest x so that nothing overflows."""
-    dims = _not_empty(x, many_dims(dim, x, "logsumexp"), "logsumexp")
-    return apply(LOGSUMEXP, x, dim=dims, keepdim=keepdim)
+    """log Σ e^x along `dim`, shifted by the largest x so that nothing overflows; -inf for no x."""
+    return apply(LOGSUMEXP, x, dim=many_dims(dim, x, "logsumexp"), keepdim=keepdim)
 
 
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -178,7 +190,8 @@ def _extreme(position: Any, x: Tensor, dim: int, keepdim: bool) -> Extreme:
 def _position(op: Op, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     if dim is None:
         _not_empty(x, tuple(range(x.ndim)), op.name)
-        return apply(op, reshape(x, (-1,)), dim=0)
+        found = apply(op, reshape(x, (-1,)), dim=0)
+        return reshape(found, (1,) * x.ndim) if keepdim else found
     (dim,) = _not_empty(x, (one_dim(dim, x.ndim, op.name),), op.name)
     found = apply(op, x, dim=dim)
     return unsqueeze(found, dim) if keepdim else found

@@ -137,12 +137,24 @@ def t(x: Tensor) -> Tensor:
 
 
 def expand(x: Tensor, *shape: int | Shape) -> Tensor:
-    """Dimensions of length 1 repeated, new ones put in front, without a copy; -1 keeps a length."""
+    """Dimensions of length 1 repeated, new ones put in front, without a copy; -1 keeps a length.
+
+    Raises:
+        ValueError: a shape to which that of `x` does not broadcast.
+    """
     wanted = _shape(shape)
     added = len(wanted) - x.ndim
     lengths = tuple(
         x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(wanted)
     )
+    fits = all(
+        old in (1, new) for old, new in zip(reversed(x.shape), reversed(lengths), strict=False)
+    )
+    if added < 0 or not fits or any(n < 0 for n in lengths):
+        raise ValueError(
+            f"expand was given the shape {wanted} for a tensor of shape {x.shape}; only dimensions "
+            "of length 1 can be repeated, and new ones stand in front"
+        )
     return apply(EXPAND, x, shape=lengths)
 
 
