@@ -1,0 +1,7 @@
+"""Models that the lessons and the command line train."""
+
+from __future__ import annotations
+
+from tinymp.models.mlp import MLP
+
+__all__ = ["MLP"]

@@ -1,0 +1,35 @@
+"""Layers: modules that hold parameters, and the functions that they compute."""
+
+from __future__ import annotations
+
+from tinymp.nn import functional, init
+from tinymp.nn.activations import GELU, Flatten, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tinymp.nn.containers import ModuleList, Sequential
+from tinymp.nn.dropout import Dropout
+from tinymp.nn.linear import Identity, Linear
+from tinymp.nn.losses import CrossEntropyLoss, MSELoss
+from tinymp.nn.module import Module
+from tinymp.nn.normalization import LayerNorm
+from tinymp.nn.parameter import Parameter
+
+__all__ = [
+    "GELU",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "LayerNorm",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "functional",
+    "init",
+]

@@ -1,0 +1,106 @@
+"""Modules made of modules: one after the other, or in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+from tinymp.nn.module import Module
+
+
+class _Numbered(Module):
+    """Children in an order, reached by number."""
+
+    def __len__(self) -> int:
+        return len(self._members())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._members().values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return type(self)._of(list(self)[index])
+        return self._members()[self._name(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._name(index), module)
+
+    def append(self, module: Module) -> Self:
+        """Add `module` at the end."""
+        _check_module(module, type(self).__name__)
+        setattr(self, str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add each of `modules` at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Module:
+        raise NotImplementedError
+
+    def _members(self) -> dict[str, Module]:
+        # Not named_children: a module that stands in two places is there twice.
+        return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
+
+    def _name(self, index: int) -> str:
+        names = list(self._members())
+        if not -len(names) <= index < len(names):
+            raise IndexError(
+                f"{type(self).__name__} was given index {index}; it holds {len(names)} modules, "
+                "counted from 0"
+            )
+        return names[index]
+
+
+class Sequential(_Numbered):
+    """Modules applied one after the other: `Sequential(a, b)(x)` is `b(a(x))`.
+
+    Takes modules, or one dictionary of names and modules.
+
+    Raises:
+        TypeError: something that is not a module.
+    """
+
+    def __init__(self, *modules: Module | dict[str, Module]) -> None:
+        named: Iterable[tuple[str, Any]] = ((str(i), m) for i, m in enumerate(modules))
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            named = modules[0].items()
+        for name, module in named:
+            _check_module(module, "Sequential")
+            setattr(self, name, module)
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Module:
+        return Sequential(*modules)
+
+    def forward(self, x: Any) -> Any:
+        """x: what the first module takes."""
+        for module in self:
+            x = module(x)
+        return x
+
+
+class ModuleList(_Numbered):
+    """A list whose modules are children, which those in a plain Python list are not.
+
+    Raises:
+        TypeError: something that is not a module.
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Module:
+        return cls(modules)
+
+
+def _check_module(module: Any, name: str) -> None:
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"{name} was given a {type(module).__name__}; it takes modules; write a function such "
+            "as relu as its module, tinymp.nn.ReLU()"
+        )

@@ -1,0 +1,32 @@
+"""In which pieces is an elementwise computation on a large tensor carried out?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import EllipsisType
+
+from tinymp.autograd import Tensor
+
+Block = slice | EllipsisType
+
+# So many elements of float32 take 128 KiB: a few such arrays, the temporaries of a formula written
+# plainly, fit into a core's second-level cache together.
+_BLOCK = 32 * 1024
+
+
+def blocks(tensor: Tensor) -> Iterator[Block]:
+    """Indices that together cover `tensor` once: runs of rows on the CPU, all of it on a GPU.
+
+    Formulas in NumPy write each intermediate result to memory. In blocks those stay in the cache,
+    which is faster, and take next to no memory. A GPU has no such cache; there each piece would
+    cost a launch.
+    """
+    if tensor.size == 0:
+        return
+    if tensor.size <= _BLOCK or tensor.device != "cpu":
+        yield ...
+        return
+    rows = tensor.shape[0]
+    step = max(1, _BLOCK * rows // tensor.size)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)

@@ -1,0 +1,85 @@
+"""The one place where an optimizer's rule meets stored numbers.
+
+As the dispatcher does for operations, it decodes parameter, gradient and state exactly to the
+compute dtype, runs the rule, and rounds each result once to the dtype of the tensor it belongs to,
+in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tinymp.autograd import Tensor
+from tinymp.devices import random_words
+from tinymp.formats import active_rounding, encode, pack, unpack
+from tinymp.numerics.kit import compute_type
+from tinymp.optim.blocks import Block, blocks
+
+Array = Any
+
+# rule(xp, t, w, g, *state, **options) -> (step, *new state): what step number t (from 1) subtracts
+# from the parameter w, given its gradient g, and the state afterwards. Elementwise, in the compute
+# dtype, without changing what it is given.
+Rule = Callable[..., tuple[Array, ...]]
+
+
+def apply_rule(
+    rule: Rule,
+    t: int,
+    parameter: Tensor,
+    state: Sequence[Tensor],
+    options: Mapping[str, Any],
+    rounding: str | None = None,
+    compensation: Tensor | None = None,
+) -> None:
+    """Carry out step `t` of `rule` on `parameter`, whose `grad` must be there, and on its `state`.
+
+    `rounding` is the mode that rounds the parameter; None takes the active one, which rounds the
+    state in any case. `compensation`, of the parameter's dtype and shape, collects what rounding
+    the parameter lost and gives it back at the next step (Kahan's summation).
+    """
+    gradient = parameter.grad
+    assert gradient is not None
+    xp = parameter._device.xp
+    compute = compute_type(parameter.dtype)
+
+    def values(tensor: Tensor, block: Block) -> Array:
+        return unpack(tensor._array[block], tensor.dtype, compute)
+
+    round_parameter = _rounder(parameter, rounding)
+    round_compensation = _rounder(compensation) if compensation is not None else None
+    round_state = [_rounder(tensor) for tensor in state]
+    for block in blocks(parameter):
+        w = values(parameter, block)
+        step, *after = rule(
+            xp, t, w, values(gradient, block), *[values(s, block) for s in state], **options
+        )
+        if compensation is None or round_compensation is None:
+            stored = round_parameter(w - step, block)
+        else:
+            change = values(compensation, block) - step
+            stored = round_parameter(w + change, block)
+            lost = change - (unpack(stored, parameter.dtype, compute) - w)
+            compensation._array[block] = round_compensation(lost, block)
+        parameter._array[block] = stored
+        for tensor, new, rounded in zip(state, after, round_state, strict=True):
+            tensor._array[block] = rounded(new, block)
+    for changed in (parameter, *state, *([] if compensation is None else [compensation])):
+        changed.version.count += 1
+
+
+def _rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block], Array]:
+    """A function of computed values and their place that rounds them to what `tensor` stores.
+
+    Random words for stochastic rounding are drawn for the whole tensor at once, so they do not
+    depend on the blocks, and with them not on the device.
+    """
+    dtype = tensor.dtype
+    mode = mode or active_rounding().mode(dtype)
+    if mode != "stochastic" or dtype.storage == compute_type(dtype):
+        return lambda values, block: pack(values, dtype, mode)
+    words = random_words(tensor._device, tensor.size).reshape(tensor.shape)
+    return lambda values, block: encode(values, dtype, mode, random_words=words[block]).view(
+        dtype.storage
+    )
