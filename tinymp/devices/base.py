@@ -39,6 +39,12 @@ class Device(ABC):
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        # A copy of a tensor is where the tensor is: there is one object per place.
+        from tinymp.devices.lookup import get_device
+
+        return get_device, (self.name,)
+
     @abstractmethod
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         """Return `values` (array, nested sequence or number) as an array here, copied if needed.
