@@ -47,8 +47,8 @@ def encode_fast(
     random_type = None if random_words is None else random_words.dtype
     encode_block = _block_encoder(values.dtype, dtype, mode, saturate, random_type)
     words = np.empty(values.shape, dtype.words)
-    flat, out = values.reshape(-1), words.reshape(-1)
-    random = None if random_words is None else random_words.reshape(-1)
+    flat, out = values.ravel(), words.ravel()
+    random = None if random_words is None else random_words.ravel()
     for start in range(0, flat.size, BLOCK):
         block = slice(start, start + BLOCK)
         encode_block(flat[block], None if random is None else random[block], out[block])
@@ -63,7 +63,7 @@ def decode_fast(words: Array, dtype: DType) -> Array:
         return _bfloat16_values(words)
     decode_block = _block_decoder(dtype)
     values = np.empty(words.shape, value_type(dtype))
-    flat, out = words.reshape(-1), values.reshape(-1)
+    flat, out = words.ravel(), values.ravel()
     for start in range(0, flat.size, BLOCK):
         block = slice(start, start + BLOCK)
         decode_block(flat[block], out[block])

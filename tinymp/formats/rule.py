@@ -1,7 +1,7 @@
 """How does a real value become a word, and a word a value? The specification, for every format.
 
-To encode, add something, then cut the bits. With the significand written as an integer, to round it
-to a shorter one takes one addition and one shift:
+To encode, add something, then cut the bits. With the significand written as an integer, rounding
+it to a shorter one is one addition and one shift:
 
     toward zero     add nothing, then cut
     nearest even    add half a unit of the last place kept (a hair less if that place is even), cut
@@ -9,7 +9,7 @@ to a shorter one takes one addition and one shift:
                     the probability that equals the fraction cut off (Croci et al., "Stochastic
                     rounding", Royal Society Open Science 9:211631, 2022)
 
-A carry out of the significand runs into the exponent field, where it belongs: the words of one sign,
+A carry out of the significand runs into the exponent field, where it belongs: words of one sign,
 read as integers, are ordered as their values are.
 
 To decode, put the implied bit back and scale by the exponent; nothing is rounded.
