@@ -43,7 +43,7 @@ class _Numbered(Module):
 
     def _members(self) -> dict[str, Module]:
         # Not named_children: a module that stands in two places is there twice.
-        return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
+        return dict(self._own(Module))
 
     def _name(self, index: int) -> str:
         names = list(self._members())

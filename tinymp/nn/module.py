@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tinymp.autograd import Tensor, no_grad
+from tinymp.autograd.graph import gradient_dtype
 from tinymp.formats import DType, bfloat16, dtype_of, float16, float32, float64
 from tinymp.nn.parameter import Parameter
 from tinymp.ops import to
@@ -73,9 +74,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Modules directly inside this one, each once, with their names."""
-        return _each_once(
-            (n, value) for n, value in vars(self).items() if isinstance(value, Module)
-        )
+        return _each_once(self._own(Module))
 
     def children(self) -> Iterator[Module]:
         """Modules directly inside this one, each once."""
@@ -96,8 +95,7 @@ class Module:
         return _each_once(
             (_join(path, name), value)
             for path, module in (self._tree(prefix) if recurse else [(prefix, self)])
-            for name, value in vars(module).items()
-            if isinstance(value, Parameter)
+            for name, value in module._own(Parameter)
         )
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
@@ -120,9 +118,12 @@ class Module:
     def _tree(self, prefix: str) -> Iterator[tuple[str, Module]]:
         """This module and all inside it under every name they have."""
         yield prefix, self
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield from value._tree(_join(prefix, name))
+        for name, child in self._own(Module):
+            yield from child._tree(_join(prefix, name))
+
+    def _own(self, kind: type[Named]) -> Iterator[tuple[str, Named]]:
+        """Attributes of this module itself that are of one kind."""
+        return ((name, x) for name, x in vars(self).items() if isinstance(x, kind))
 
     # Its state
 
@@ -216,10 +217,13 @@ class Module:
         tensors: list[Tensor] = [*self.parameters(), *self.buffers()]
         with no_grad():
             for tensor in tensors:
-                wanted = devices + dtypes if tensor.dtype.kind == "float" else devices
-                tensor.data = to(tensor.data, *wanted)
+                before = tensor.data
+                after = to(before, *devices, *(dtypes if tensor.dtype.kind == "float" else []))
+                if after is before:
+                    continue  # and whatever was saved for backward stays up to date
+                tensor.data = after
                 if tensor.grad is not None:
-                    tensor.grad = to(tensor.grad, *wanted)
+                    tensor.grad = to(tensor.grad, gradient_dtype(tensor.dtype), tensor.device)
         return self
 
     def double(self) -> Self:
@@ -275,11 +279,7 @@ class Module:
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        lines = [
-            f"({child}): {module!r}"
-            for child, module in vars(self).items()
-            if isinstance(module, Module)
-        ]
+        lines = [f"({child}): {module!r}" for child, module in self._own(Module)]
         if not lines:
             return f"{name}({self.extra_repr()})"
         body = "\n".join([self.extra_repr(), *lines] if self.extra_repr() else lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tinymp.optim import lr_scheduler
 from tinymp.optim.adam import Adam, AdamW
+from tinymp.optim.clipping import clip_grad_norm_, clip_grad_value_
 from tinymp.optim.optimizer import Optimizer
 from tinymp.optim.sgd import SGD
 
@@ -11,4 +13,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Optimizer",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "lr_scheduler",
 ]

@@ -10,6 +10,9 @@ from tinymp.autograd import Tensor
 if TYPE_CHECKING:
     from tinymp.optim.optimizer import Optimizer
 
+# What a group may hold beside the options: its parameters, a name, and what schedules note there.
+NOTES = ("params", "name", "initial_lr")
+
 
 def at_least(options: Mapping[str, Any], name: str, lowest: float) -> None:
     """Raise a ValueError unless option `name` is a number of at least `lowest`; NaN is not."""
@@ -69,24 +72,36 @@ def check_saved(
         )
     for group in groups:
         missing = sorted(set(optimizer.defaults) - set(group))
-        unknown = sorted(set(group) - set(optimizer.defaults) - {"params", "name", "initial_lr"})
+        unknown = sorted(set(group) - set(optimizer.defaults) - set(NOTES))
         if missing or unknown:
             raise ValueError(
                 f"the state was saved by another optimizer than {name}: it lacks the options "
                 f"{missing} and has {unknown} beside; load it into an optimizer of the class that "
                 "saved it"
             )
-    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+    parameters = [
+        (parameter, options)
+        for group, options in zip(optimizer.param_groups, groups, strict=True)
+        for parameter in group["params"]
+    ]
     for i, entries in state.items():
         if not 0 <= int(i) < len(parameters):
             raise ValueError(
                 f"the state has an entry for parameter {i}, but this {name} has {len(parameters)} "
                 "parameters, counted from 0"
             )
-        parameter, _ = parameters[int(i)]
-        for key, value in entries.items():
-            if isinstance(value, Tensor) and value.shape != parameter.shape:
+        parameter, options = parameters[int(i)]
+        needed = ("step", *optimizer.state_names(dict(options)))
+        if set(entries) != set(needed):
+            raise ValueError(
+                f"the state of parameter {i} holds {', '.join(entries)}, but {name} with these "
+                f"options keeps {', '.join(needed)}"
+            )
+        for key in needed[1:]:
+            value = entries[key]
+            if not isinstance(value, Tensor) or value.shape != parameter.shape:
+                what = f"shape {value.shape}" if isinstance(value, Tensor) else repr(value)
                 raise ValueError(
-                    f"{key!r} of parameter {i} was saved with shape {value.shape}, but the "
-                    f"parameter has shape {parameter.shape}; this is the state of another model"
+                    f"{key!r} of parameter {i} was saved with {what}, but the parameter is a tensor "
+                    f"of shape {parameter.shape}; this is the state of another model"
                 )

@@ -11,15 +11,11 @@ import numpy as np
 from tinymp.autograd import Tensor, enable_grad, no_grad
 from tinymp.formats.rounding import check_mode
 from tinymp.ops import tensor, zeros_like
-from tinymp.optim.checks import at_least, check_gradient, check_parameter, check_saved
+from tinymp.optim.checks import NOTES, at_least, check_gradient, check_parameter, check_saved
 from tinymp.optim.update import Rule, apply_rule
 
 Group = dict[str, Any]
 Parameters = Iterable[Tensor] | Iterable[Group]
-
-_COMPENSATION = "compensation"
-# What a group may hold beside the options: its parameters, a name, and what schedules note there.
-_NOTES = ("params", "name", "initial_lr")
 
 
 class Optimizer(ABC):
@@ -96,7 +92,7 @@ class Optimizer(ABC):
                 range.
         """
         name = type(self).__name__
-        unknown = [key for key in group if key not in self.defaults and key not in _NOTES]
+        unknown = [key for key in group if key not in self.defaults and key not in NOTES]
         if unknown:
             raise TypeError(
                 f"{name} was given the unknown option {', '.join(map(repr, unknown))} in a "
@@ -149,7 +145,7 @@ class Optimizer(ABC):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        # Infinities and NaN are values here: a run that diverges says so by its loss.
+        # Infinities and NaN are results here, as in the operations: no warnings.
         with no_grad(), np.errstate(all="ignore"):
             for group in self.param_groups:
                 options = {name: group[name] for name in self._rule_options}
@@ -163,23 +159,24 @@ class Optimizer(ABC):
                         type(self).rule,
                         state["step"],
                         parameter,
-                        [state[name] for name in self.slots(group)],
+                        parameter.grad,
+                        [state[name] for name in self.state_names(group)],
                         options,
-                        group["rounding"],
-                        state[_COMPENSATION] if group["compensated"] else None,
+                        rounding=group["rounding"],
+                        compensated=group["compensated"],
                     )
         return loss
 
-    def _names(self, group: Group) -> tuple[str, ...]:
-        return self.slots(group) + ((_COMPENSATION,) if group["compensated"] else ())
+    def state_names(self, group: Group) -> tuple[str, ...]:
+        """Names of all state tensors under the options of `group`; the compensation is the last."""
+        return self.slots(group) + (("compensation",) if group["compensated"] else ())
 
     def _state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
-        """State of `parameter`: zeros at first, and when changed options come to need more."""
-        names = self._names(group)
-        state = self.state.get(parameter)
-        if state is None or any(name not in state for name in names):
-            state = {"step": 0, **{name: zeros_like(parameter) for name in names}}
-            self.state[parameter] = state
+        """State of `parameter`: zeros where its group's options ask for a tensor the first time."""
+        state = self.state.setdefault(parameter, {"step": 0})
+        for name in self.state_names(group):
+            if name not in state:
+                state[name] = zeros_like(parameter)
         return state
 
     def state_dict(self) -> dict[str, Any]:

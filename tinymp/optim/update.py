@@ -28,48 +28,43 @@ def apply_rule(
     rule: Rule,
     t: int,
     parameter: Tensor,
+    gradient: Tensor,
     state: Sequence[Tensor],
     options: Mapping[str, Any],
+    *,
     rounding: str | None = None,
-    compensation: Tensor | None = None,
+    compensated: bool = False,
 ) -> None:
-    """Carry out step `t` of `rule` on `parameter`, whose `grad` must be there, and on its `state`.
+    """Carry out step `t` of `rule`, which changes `parameter` and its `state` in place.
 
     `rounding` is the mode that rounds the parameter; None takes the active one, which rounds the
-    state in any case. `compensation`, of the parameter's dtype and shape, collects what rounding
-    the parameter lost and gives it back at the next step (Kahan's summation).
+    state in any case. If `compensated`, the last tensor of `state` is not the rule's: it collects
+    what rounding the parameter lost, and gives it back at the next step.
+
+    Source of the compensation: Kahan, Further remarks on reducing truncation errors (CACM 8(1),
+    1965).
     """
-    gradient = parameter.grad
-    assert gradient is not None
     xp = parameter._device.xp
     compute = compute_type(parameter.dtype)
-
-    def values(tensor: Tensor, block: Block) -> Array:
-        return unpack(tensor._array[block], tensor.dtype, compute)
-
-    round_parameter = _rounder(parameter, rounding)
-    round_compensation = _rounder(compensation) if compensation is not None else None
-    round_state = [_rounder(tensor) for tensor in state]
+    round_parameter, round_state = rounder(parameter, rounding), [rounder(x) for x in state]
     for block in blocks(parameter):
-        w = values(parameter, block)
-        step, *after = rule(
-            xp, t, w, values(gradient, block), *[values(s, block) for s in state], **options
+        w, g, *s = (
+            unpack(x._array[block], x.dtype, compute) for x in (parameter, gradient, *state)
         )
-        if compensation is None or round_compensation is None:
-            stored = round_parameter(w - step, block)
-        else:
-            change = values(compensation, block) - step
-            stored = round_parameter(w + change, block)
-            lost = change - (unpack(stored, parameter.dtype, compute) - w)
-            compensation._array[block] = round_compensation(lost, block)
+        lost = s.pop() if compensated else None
+        step, *after = rule(xp, t, w, g, *s, **options)
+        change = -step if lost is None else lost - step
+        stored = round_parameter(w + change, block)
+        if compensated:
+            after.append(change - (unpack(stored, parameter.dtype, compute) - w))
         parameter._array[block] = stored
         for tensor, new, rounded in zip(state, after, round_state, strict=True):
             tensor._array[block] = rounded(new, block)
-    for changed in (parameter, *state, *([] if compensation is None else [compensation])):
-        changed.version.count += 1
+    for tensor in (parameter, *state):
+        tensor.version.count += 1
 
 
-def _rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block], Array]:
+def rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block], Array]:
     """A function of computed values and their place that rounds them to what `tensor` stores.
 
     Random words for stochastic rounding are drawn for the whole tensor at once, so they do not
