@@ -196,7 +196,7 @@ def _parse(text: str) -> Fraction | float:
             return float.fromhex(text)
         exact = Fraction(text)
         return exact if exact else float(text.partition("/")[0])  # a float keeps the sign of zero
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         pass
     try:
         return float(text)

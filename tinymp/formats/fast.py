@@ -1,7 +1,8 @@
 """How do the rules run at the speed of memory? By special spellings for the processor's cache.
 
-Each function here returns, bit for bit, what the rule returns for one format (tests hold every one
-to it); what has no spelling here runs by the rule. Three things make them fast:
+Each function here returns what the rule returns for one format, bit for bit but for the payloads of
+decoded NaNs (tests hold every one to it); what has no spelling here runs by the rule. What makes
+them fast:
 
 - Work goes in blocks. One NumPy operation over a long array reads and writes main memory; over a
   block it reads and writes the cache.

@@ -43,7 +43,11 @@ def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
     """
     if storage.dtype == compute or not dtype.is_float:
         return storage
-    return values_of_words(storage.view(dtype.words), dtype).astype(compute, copy=False)
+    values = values_of_words(storage.view(dtype.words), dtype)
+    if values.dtype == compute:
+        return values
+    with np.errstate(invalid="ignore"):  # a signalling NaN would warn
+        return values.astype(compute)
 
 
 def _float_of_integer(values: Array) -> Array:
