@@ -90,12 +90,12 @@ def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:
                 (tensors if x.ndim else scalars).append(x.dtype)
         elif isinstance(x, bool | int | float | np.generic) and np.result_type(x).kind in "biuf":
             numbers.append(_NUMBERS[np.result_type(x).kind])
-        elif x is not None:
+        elif x is not None or op.input(i) not in op.optional:
             raise TypeError(
                 f"{op.name} was given a {type(x).__name__}; operations take tensors and Python "
                 "numbers; wrap it in tinymp.tensor(...)"
             )
-    if not tensors and not scalars:
+    if device is None:
         raise TypeError(f"{op.name} was given no tensor; wrap an operand in tinymp.tensor(...)")
     common = promote_ranked(tensors, scalars, numbers)
     if (

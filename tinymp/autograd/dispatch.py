@@ -42,7 +42,9 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
         out = quietly(op.forward, contract.xp, *arrays, **attributes)
     except (TypeError, ValueError, OverflowError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{_call(op, operands)}: {error}") from None
+        advice = "; lengths must be equal or 1, counted from the last dimension"
+        broadcast = "broadcast" in str(error)
+        raise kind(f"{_call(op, operands)}: {error}{advice if broadcast else ''}") from None
     if op.residuals:
         out, *residuals = out
         attributes.update(zip(op.residuals, residuals, strict=True))

@@ -19,8 +19,9 @@ class Op:
     """A differentiable operation, written on plain arrays.
 
     `forward(xp, *inputs, *, attributes)` computes the result. Its positional parameters are the
-    inputs, its keyword-only parameters the attributes (an axis, a shape, ...). `xp` is the device's
-    array module, whose `sum` and `matmul` are the accumulator's (`numerics.kit`).
+    inputs (`=None` marks one that may be left out), its keyword-only ones the attributes (an axis,
+    a shape, ...). `xp` is the device's array module, whose `sum` and `matmul` are the accumulator's
+    (`numerics.kit`).
 
     Each further keyword is the gradient rule of the input of that name:
 
@@ -68,7 +69,8 @@ class Op:
         residuals: tuple[str, ...] = (),
         **gradients: Rule,
     ) -> None:
-        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        signature = inspect.signature(forward).parameters
+        parameters = list(signature.values())[1:]
         self.name = name
         self.forward = forward
         self.forward_on = forward_on
@@ -79,6 +81,7 @@ class Op:
         self.residuals = residuals
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.optional = tuple(name for name in self.inputs if signature[name].default is None)
         self.attributes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         self.gradients = {name: GradientRule(self, name, rule) for name, rule in gradients.items()}
         self.rules = tuple(self.gradients.get(name) for name in self.inputs)

@@ -23,7 +23,7 @@ def _rows(x: Any) -> Any:
     return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
-def _linear(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+def _linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     out = xp.matmul(_rows(x), weight.mT)
     if bias is not None:
         out += bias.values()

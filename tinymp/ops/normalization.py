@@ -45,7 +45,7 @@ LOG_SOFTMAX = Op(
 )
 
 
-def _layer_norm(xp: Any, x: Array, weight: Array, bias: Array, *, eps: float) -> Any:
+def _layer_norm(xp: Any, x: Array, weight: Array = None, bias: Array = None, *, eps: float) -> Any:
     n = x.shape[-1]
     mean = xp.sum(x, -1, True) / n
     deviation = x - mean
