@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.ops.shape import permute, reshape
 
@@ -84,10 +86,12 @@ def cross_entropy(x: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     classes = x.shape[1] if x.ndim > 1 else x.shape[0]
     wrong = (labels._array < 0) | (labels._array >= classes)
     if wrong.any():
-        place = [int(i[0]) for i in wrong.nonzero()]
+        first = int(wrong.reshape(-1).argmax())
+        place = [int(i) for i in np.unravel_index(first, labels.shape)]
+        label = int(labels._array.reshape(-1)[first])
         raise ValueError(
-            f"cross_entropy was given the label {int(labels._array[tuple(place)])} at {place}; "
-            f"with {classes} classes labels are 0 to {classes - 1}"
+            f"cross_entropy was given the label {label} at {place}; with {classes} classes labels "
+            f"are 0 to {classes - 1}"
         )
     if x.ndim > 2:  # classes last, then one row a label
         x = permute(x, (0, *range(2, x.ndim), 1))
