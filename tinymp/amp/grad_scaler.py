@@ -1,0 +1,325 @@
+"""Loss scaling: keep float16 gradients from underflowing, and skip the steps where they overflow.
+
+    scaler.scale(loss).backward()       gradients arrive multiplied by the scale S
+    scaler.unscale_(optimizer)          divide them by S in float32, and look for inf and NaN
+    clip_grad_norm_(parameters, 1.0)    clip, if at all, the true gradients
+    scaler.step(optimizer)              step, unless an inf or a NaN was found
+    scaler.update()                     choose the next S
+
+Between two updates an optimizer goes from ready to unscaled to stepped, once; calls in another
+order are errors. What `unscale_` found is what `step` and `update` go by, whatever happens to the
+gradients in between. All of it is the behaviour of `torch.amp.GradScaler`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tinymp.amp.diagnosis import LossScaleWarning, ScaleRecord, diagnose
+from tinymp.amp.loss_scale import DynamicLossScale, LossScalePolicy, SettingError, in_float32
+from tinymp.amp.unscale import largest, unscale, with_gradients
+from tinymp.autograd import Tensor
+from tinymp.optim import Optimizer
+
+_SETTINGS = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
+
+# The calls that are errors, by the stage that an optimizer is in.
+_WRONG_ORDER = {
+    ("unscale_", "unscaled"): "would divide the gradients by the scale twice; call it once a step",
+    ("unscale_", "stepped"): "comes after step(), which has unscaled the gradients; call it before",
+    (
+        "step",
+        "stepped",
+    ): "would be the second step on these gradients; call update() after the first",
+}
+
+
+class ScalerOrderError(RuntimeError, AssertionError):
+    """Calls in an order that makes no sense (PyTorch raises the one or the other)."""
+
+
+@dataclass
+class _Check:
+    """Where an optimizer stands since the last update, and what its gradients held."""
+
+    stage: Literal["ready", "unscaled", "stepped"] = "ready"
+    largest: float | None = None  # absolute value, still scaled; None: there was no gradient
+    parameters: frozenset[Tensor] = frozenset()
+
+    @property
+    def found_inf(self) -> bool:
+        return self.largest is not None and not math.isfinite(self.largest)
+
+
+class GradScaler:
+    """Scales losses up and gradients down again, and adapts the scale.
+
+    `GradScaler(init_scale=2.0**16, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000,
+    enabled=True)`, or as in PyTorch with a device first, which makes no difference here;
+    `GradScaler(policy=...)` for another `LossScalePolicy`. With `enabled=False` all is as if there
+    were no scaler. `trace` has a `ScaleRecord` of each update.
+
+    Raises:
+        SettingError (a ValueError): a growth factor not above 1, a backoff factor not below 1, ...
+        TypeError: an unknown setting, or settings beside a policy.
+    """
+
+    def __init__(
+        self, *arguments: Any, policy: LossScalePolicy | None = None, **options: Any
+    ) -> None:
+        if arguments and isinstance(arguments[0], str):
+            arguments = arguments[1:]
+        options.pop("device", None)
+        settings = {**dict(zip(_SETTINGS, arguments, strict=False)), **options}
+        self._enabled = bool(settings.pop("enabled", True))
+        unknown = [name for name in settings if name not in _SETTINGS]
+        if unknown or len(arguments) > len(_SETTINGS) or (policy and settings):
+            raise TypeError(
+                f"GradScaler was given {', '.join(unknown or settings)}"
+                f"{' beside a policy, which has its own settings' if policy else ''}; it takes "
+                f"{', '.join(_SETTINGS)}, or a policy and enabled"
+            )
+        self._policy = policy or DynamicLossScale(**settings)
+        self._state = self._policy.start
+        self._scaled = False  # whether scale() was ever called
+        self._checks: dict[Optimizer, _Check] = {}
+        # Losses before scaling, for a diagnosis; a loop that never updates must not pile them up.
+        self._losses: deque[Tensor] = deque(maxlen=16)
+        self.trace: list[ScaleRecord] = []
+
+    # A step, in the order of its calls
+
+    def scale(self, outputs: Any) -> Any:
+        """A loss, or nested lists and tuples of losses, multiplied by the scale.
+
+        The product has the dtype of the loss. Let that be float32 (`loss.float()`): the gradient
+        of a float16 loss is the scale itself in float16, where 2^16 is infinite. Raises a
+        ValueError for anything that is neither a tensor nor an iterable of tensors.
+        """
+        if not self._enabled:
+            return outputs
+        if isinstance(outputs, Tensor):
+            self._scaled = True
+            if outputs.size == 1:
+                self._losses.append(outputs.detach())
+            return outputs * self._state.scale
+        if isinstance(outputs, list | tuple):
+            return type(outputs)(self.scale(output) for output in outputs)
+        if isinstance(outputs, Iterable) and not isinstance(outputs, str):
+            return map(self.scale, outputs)
+        raise ValueError(
+            f"scale() was given a {type(outputs).__name__}; it takes a tensor, or an iterable of "
+            "tensors"
+        )
+
+    def unscale_(self, optimizer: Optimizer) -> None:
+        """Divide the gradients of the optimizer's parameters by the scale; look for inf and NaN.
+
+        Call it once a step, after the last backward, to see or clip the true gradients; otherwise
+        `step` does.
+
+        Raises:
+            ValueError: gradients with a narrower range than float32, such as float16.
+            ScalerOrderError (a RuntimeError): called twice, after `step`, or before any `scale`; or
+                another optimizer holds one of the parameters.
+        """
+        if not self._enabled:
+            return
+        check = self._check_for("unscale_", optimizer)
+        parameters = with_gradients(optimizer)
+        check.parameters = frozenset(parameters)
+        if any(c is not check and c.parameters & check.parameters for c in self._checks.values()):
+            raise ScalerOrderError(
+                "unscale_() was called for two optimizers that share a parameter, and would divide "
+                "its gradient by the scale twice; give each parameter to one optimizer"
+            )
+        check.largest = unscale(parameters, self._state.scale)
+        check.stage = "unscaled"
+
+    def step(self, optimizer: Optimizer, *arguments: Any, **options: Any) -> Any:
+        """`optimizer.step()`, unless its gradients held inf or NaN; unscales them if need be.
+
+        Returns what `optimizer.step()` does, None where it was skipped.
+
+        Raises:
+            ScalerOrderError (a RuntimeError): called twice since the last `update`, before any
+                `scale`, or without any gradient.
+            RuntimeError: called with a closure.
+        """
+        if not self._enabled:
+            return optimizer.step(*arguments, **options)
+        if arguments or "closure" in options:
+            raise RuntimeError(
+                "step() was given a closure, whose gradients would be neither unscaled nor "
+                "checked; call backward before step()"
+            )
+        check = self._check_for("step", optimizer)
+        if check.stage == "ready":
+            self.unscale_(optimizer)
+        if check.largest is None:
+            raise ScalerOrderError(
+                "step() found no gradient in the optimizer's parameters; call backward on the "
+                "scaled loss first, then copy_gradients() if these are MasterWeights, and build "
+                "the optimizer on the parameters that the loss depends on"
+            )
+        result = None if check.found_inf else optimizer.step(**options)
+        check.stage = "stepped"
+        return result
+
+    def update(self, new_scale: float | Tensor | None = None) -> None:
+        """End a step: choose the next scale by the policy, or take `new_scale` where given.
+
+        Raises:
+            ScalerOrderError (a RuntimeError): nothing was checked since the last update.
+            SettingError (a ValueError): a `new_scale` that is not one positive finite number.
+            FloatingPointError: the scale has fallen to zero.
+
+        Warns:
+            LossScaleWarning: steps are skipped for a reason that no scale can mend.
+        """
+        if not self._enabled:
+            return
+        self._require_scaled("update")
+        found = [check.largest for check in self._checks.values() if check.largest is not None]
+        if new_scale is not None:
+            self._state = replace(self._state, scale=_as_scale(new_scale))
+        elif not found:
+            raise ScalerOrderError(
+                "update() was called, but no gradient was checked for inf and NaN since the last "
+                "one; call step(optimizer) first"
+            )
+        else:
+            self._follow_policy(largest(found))
+        losses = list(self._losses)
+        self._checks.clear()
+        self._losses.clear()
+        if new_scale is None and self.trace[-1].found_inf:
+            message = diagnose(self.trace, self._state.scale, [float(loss) for loss in losses])
+            if self._state.scale == 0:
+                raise FloatingPointError(message)
+            if message is not None:
+                warnings.warn(message, LossScaleWarning, stacklevel=2)
+
+    # Settings and state
+
+    def is_enabled(self) -> bool:
+        """Whether it does anything."""
+        return self._enabled
+
+    def get_scale(self) -> float:
+        """The scale, 1.0 if disabled."""
+        return self._state.scale if self._enabled else 1.0
+
+    def get_growth_factor(self) -> float:
+        """Factor by which the scale grows."""
+        return self._dynamic().growth_factor
+
+    def get_backoff_factor(self) -> float:
+        """Factor by which the scale falls."""
+        return self._dynamic().backoff_factor
+
+    def get_growth_interval(self) -> int:
+        """Number of clean steps in a row that let the scale grow."""
+        return self._dynamic().growth_interval
+
+    def set_growth_factor(self, new_factor: float) -> None:
+        """Set the factor by which the scale grows."""
+        self._policy = replace(self._dynamic(), growth_factor=new_factor)
+
+    def set_backoff_factor(self, new_factor: float) -> None:
+        """Set the factor by which the scale falls."""
+        self._policy = replace(self._dynamic(), backoff_factor=new_factor)
+
+    def set_growth_interval(self, new_interval: int) -> None:
+        """Set the number of clean steps in a row that let the scale grow."""
+        self._policy = replace(self._dynamic(), growth_interval=new_interval)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scale, counter and settings as plain numbers, named as in PyTorch; empty if disabled."""
+        return self._policy.state_dict(self._state) if self._enabled else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state; does nothing if disabled.
+
+        Raises:
+            RuntimeError: an empty state, as a disabled scaler saves it.
+            ValueError: the state of another policy, or an incomplete one.
+        """
+        if not self._enabled:
+            return
+        if not state_dict:
+            raise RuntimeError(
+                "load_state_dict() was given an empty state, as a disabled GradScaler saves it; "
+                "make this one with enabled=False too, or let it start afresh"
+            )
+        self._policy, self._state = self._policy.restored(state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._checks:
+            raise ScalerOrderError(
+                "a GradScaler was copied or pickled in the middle of a step, while it refers to "
+                "optimizers; do so after update()"
+            )
+        return {**vars(self), "_scaled": False}  # the copy has not scaled anything
+
+    # Inside
+
+    def _check_for(self, call: str, optimizer: Optimizer) -> _Check:
+        """Where the optimizer stands, if `call` may come now."""
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"{call}() was given a {type(optimizer).__name__}, which has no param_groups; it "
+                "takes the optimizer"
+            )
+        self._require_scaled(call)
+        check = self._checks.setdefault(optimizer, _Check())
+        if (call, check.stage) in _WRONG_ORDER:
+            raise ScalerOrderError(
+                f"{call}() was called for an optimizer that was {check.stage} since the last "
+                f"update(): it {_WRONG_ORDER[call, check.stage]}"
+            )
+        return check
+
+    def _require_scaled(self, call: str) -> None:
+        if not self._scaled:
+            raise ScalerOrderError(
+                f"{call}() was called on a scaler that never scaled a loss; call "
+                "scale(loss).backward() on this same scaler first"
+            )
+
+    def _follow_policy(self, largest: float) -> None:
+        record = ScaleRecord(
+            step=len(self.trace),
+            scale=self._state.scale,
+            largest=largest / self._state.scale,
+            found_inf=not math.isfinite(largest),
+            skipped=any(c.found_inf and c.stage == "stepped" for c in self._checks.values()),
+        )
+        self._state = self._policy.next(self._state, record.found_inf, record.largest)
+        self.trace.append(record)
+
+    def _dynamic(self) -> DynamicLossScale:
+        if not isinstance(self._policy, DynamicLossScale):
+            raise TypeError(
+                "growth and backoff were asked for, which only a DynamicLossScale has; this "
+                f"scaler's policy is {self._policy}"
+            )
+        return self._policy
+
+
+def _as_scale(new_scale: float | Tensor) -> float:
+    """The number that a user sets as the scale."""
+    if isinstance(new_scale, Tensor) and (new_scale.size != 1 or new_scale.requires_grad):
+        raise SettingError(
+            f"update() was given a tensor of shape {new_scale.shape} as new scale; it takes a "
+            "number, or a tensor of one element that requires no gradient"
+        )
+    scale = in_float32(float(new_scale))
+    if not 0 < scale < math.inf:
+        raise SettingError(f"update() was given {scale} as new scale; give a positive finite one")
+    return scale

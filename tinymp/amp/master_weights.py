@@ -1,0 +1,141 @@
+"""Master weights: float32 copies of 2-byte parameters, which the optimizer works on.
+
+An update is often smaller than half the distance from a float16 weight to its neighbour: added in
+float16, it is rounded away, however often it comes. Added to a float32 master it counts, and moves
+the float16 weight once enough have come together. Source: Micikevicius et al., Mixed Precision
+Training (ICLR 2018), section 3.1.
+
+    masters = MasterWeights(model.parameters())
+    optimizer = SGD(masters.parameters(), lr=0.1)
+
+    optimizer.zero_grad()
+    loss.backward()                  gradients of the model, in its dtype
+    masters.copy_gradients()         model → masters, exactly, in float32
+    optimizer.step()                 on the masters, with float32 state
+    masters.copy_weights()           masters → model, rounded once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+
+from tinymp.autograd import Tensor, no_grad
+from tinymp.formats import float32, rounding
+
+
+class MasterWeights:
+    """A float32 master for each parameter that is narrower than float32.
+
+    A float32 or float64 parameter is its own master. With `enabled=False` every parameter is, so
+    that one training loop serves with and without masters.
+
+    Raises:
+        TypeError: a parameter that is not a floating-point tensor.
+        ValueError: no parameters.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], enabled: bool = True) -> None:
+        self._model = list(parameters)
+        if not self._model:
+            raise ValueError(
+                "MasterWeights was given no parameters; pass model.parameters() (an iterator that "
+                "was walked once before is empty)"
+            )
+        for parameter in self._model:
+            if not isinstance(parameter, Tensor) or parameter.dtype.kind != "float":
+                given = parameter.dtype.name if isinstance(parameter, Tensor) else type(parameter)
+                raise TypeError(
+                    f"MasterWeights was given a parameter of {given}; it takes float tensors"
+                )
+        self._masters = [
+            _master_of(p) if enabled and p.dtype.itemsize < float32.itemsize else p
+            for p in self._model
+        ]
+        self._dtypes = [parameter.dtype for parameter in self._model]
+
+    def parameters(self) -> list[Tensor]:
+        """The masters, in the order of the model's parameters: what the optimizer is built on."""
+        return list(self._masters)
+
+    def copy_gradients(self, accumulate: bool = False) -> None:
+        """Hand the model's gradients to the masters, in float32, and drop the model's.
+
+        With `accumulate` they are added to what the masters have, so that the gradients of
+        microbatches are summed in float32. The model's are dropped because the next backward would
+        add to them, in 2 bytes. Gradients of parameters that are their own masters stay where they
+        are; backward adds to them in float32 until `optimizer.zero_grad()`.
+
+        Raises:
+            RuntimeError: none of the parameters has a gradient, or the model was converted since.
+        """
+        if all(parameter.grad is None for parameter in self._model):
+            raise RuntimeError(
+                f"copy_gradients found no gradient in any of the {len(self._model)} parameters; "
+                "call backward first, on a loss of the model that these masters were made of"
+            )
+        with no_grad():
+            for parameter, master in self._pairs("copy_gradients"):
+                gradient = None if parameter.grad is None else parameter.grad.to(float32)
+                parameter.grad = None
+                if not accumulate or master.grad is None:
+                    master.grad = gradient
+                elif gradient is not None:
+                    master.grad.add_(gradient)
+
+    def copy_weights(self, mode: str | None = None) -> None:
+        """Write the masters into the model, each value rounded once, by `mode` or the active mode.
+
+        Raises:
+            RuntimeError: the model was converted or moved since the masters were made.
+        """
+        with no_grad(), rounding(mode) if mode else nullcontext():
+            for parameter, master in self._pairs("copy_weights"):
+                parameter.copy_(master)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The masters by position; those that are the model's own parameters are left out.
+
+        Without them a resumed run would begin with rounded weights. They share storage with the
+        masters: training on changes them.
+        """
+        return {name: master.data for name, master in self._named()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Copy saved masters into these.
+
+        Raises:
+            RuntimeError: other positions or shapes than the masters have; nothing is changed then.
+        """
+        own, given = dict(self._named()), {name: x.shape for name, x in state_dict.items()}
+        wanted = {name: master.shape for name, master in own.items()}
+        if given != wanted:
+            raise RuntimeError(
+                f"load_state_dict was given masters {given}, but this model's are {wanted}; load "
+                "the state that was saved with this model"
+            )
+        with no_grad():
+            for name, master in own.items():
+                master.copy_(state_dict[name])
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        pairs = enumerate(zip(self._model, self._masters, strict=True))
+        return [(str(i), master) for i, (parameter, master) in pairs if parameter is not master]
+
+    def _pairs(self, call: str) -> list[tuple[Tensor, Tensor]]:
+        """Parameters that have a master of their own, with it."""
+        trios = zip(self._model, self._masters, self._dtypes, strict=True)
+        for parameter, master, dtype in trios:
+            if parameter.dtype is not dtype or parameter.device != master.device:
+                raise RuntimeError(
+                    f"{call} found a parameter of shape {parameter.shape} that was {dtype.name} on "
+                    f"{master.device} when its master was made, and is {parameter.dtype.name} on "
+                    f"{parameter.device} now; convert and move the model first, then make "
+                    "MasterWeights of it"
+                )
+        pairs = zip(self._model, self._masters, strict=True)
+        return [(parameter, master) for parameter, master in pairs if parameter is not master]
+
+
+def _master_of(parameter: Tensor) -> Tensor:
+    return parameter.detach().to(float32).requires_grad_(parameter.requires_grad)
