@@ -50,7 +50,7 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
         attributes.update(zip(op.residuals, residuals, strict=True))
 
     if op.forward_on == "words":
-        result = Tensor(out, contract.result, contract.device, _version_of_view(out, operands))
+        result = Tensor(out, contract.result, version=_version_of_view(out, operands))
     else:
         out = rounded(out, contract.result, active_rounding())
         result = Tensor(out, contract.result, contract.device)
