@@ -1,0 +1,260 @@
+"""Laws that every operation obeys: the list is held against the modules of `tinymp.ops`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinymp as mp
+import tinymp.ops
+from tinymp.autograd import Op
+from tinymp.autograd.op import GradientRule
+from tinymp.formats import DType, promote
+from tinymp.ops.conversion import TRANSFER
+from tinymp.testing import gradcheck
+
+RNG = np.random.default_rng(3)
+X = RNG.uniform(-2, 2, (3, 4))
+Y = RNG.uniform(-2, 2, (3, 4))
+ROW = RNG.uniform(-2, 2, (4,))
+COLUMN = RNG.uniform(-2, 2, (3, 1))
+POSITIVE = RNG.uniform(0.5, 2, (3, 4))
+SQUARE = RNG.uniform(-2, 2, (4, 4))
+LABELS = mp.tensor([1, 0, 3])
+MASK = mp.tensor([[True, False, True, True]])
+
+
+def transferred(x: Any) -> Any:
+    """A transfer to where it already is: the operation itself, without a second device."""
+    return mp.autograd.apply(TRANSFER, x, device=x.device, source=x.device)
+
+
+# For each operation, uses of it: a function of tensors, and the values of these.
+USES: dict[str, list[Any]] = {
+    "add": [(mp.add, X, Y), (mp.add, X, ROW), (mp.add, COLUMN, ROW), (lambda x: 2 + x + 1.5, X)],
+    "sub": [(mp.sub, X, Y), (mp.sub, ROW, X), (lambda x: 2 - x - 1.5, X)],
+    "mul": [(mp.mul, X, Y), (mp.mul, X, COLUMN), (lambda x: 2 * x * 1.5, X), (lambda x: x * x, X)],
+    "div": [(mp.div, X, POSITIVE), (mp.div, ROW, POSITIVE), (lambda x: 2 / x / 1.5, POSITIVE)],
+    "neg": [(mp.neg, X)],
+    "pow": [
+        (mp.pow, POSITIVE, Y),
+        (lambda x: x**3, X),
+        (lambda x: x**0, X),
+        (lambda x: 2**x, X),
+        (lambda x: 1.5**x, X),
+        (mp.pow, POSITIVE, ROW),
+    ],
+    "exp": [(mp.exp, X)],
+    "log": [(mp.log, POSITIVE)],
+    "sqrt": [(mp.sqrt, POSITIVE)],
+    "tanh": [(mp.tanh, X)],
+    "abs": [(mp.abs, X)],
+    "relu": [(mp.relu, X)],
+    "sigmoid": [(mp.sigmoid, X)],
+    "gelu": [(mp.gelu, 3 * X)],
+    "gelu_tanh": [(lambda x: mp.gelu(x, approximate="tanh"), 3 * X)],
+    "maximum": [(mp.maximum, X, Y), (mp.maximum, X, ROW), (lambda x: mp.maximum(x, 0.5), X)],
+    "minimum": [(mp.minimum, X, Y), (mp.minimum, X, ROW), (lambda x: mp.minimum(0.5, x), X)],
+    "clamp": [
+        (lambda x: mp.clamp(x, -1, 1), X),
+        (lambda x: x.clip(min=0.1), X),
+        (lambda x: x.clamp(max=0.1), X),
+    ],
+    "where": [
+        (lambda x, y: mp.where(MASK, x, y), X, Y),
+        (lambda x, y: mp.where(MASK, x, y), COLUMN, ROW),
+        (lambda x: mp.where(MASK, x, 1.0), X),
+        (lambda x: mp.where(MASK, 1.0, x), X),
+    ],
+    "dropout": [
+        (lambda x: mp.autograd.apply(tinymp.ops.elementwise.DROPOUT, x, MASK, p=0.25), X)
+    ],
+    "cast": [(lambda x: x.double() * 1.0, X)],
+    "transfer": [(transferred, X)],
+    "clone": [(mp.clone, X)],
+    "sum": [(mp.sum, X), (lambda x: x.sum(-1), X), (lambda x: x.sum((0, 1), keepdim=True), X)],
+    "mean": [(mp.mean, X), (lambda x: x.mean(0), X), (lambda x: x.mean(-1, keepdim=True), X)],
+    "var": [(mp.var, X), (lambda x: x.var(1, correction=0), X), (lambda x: x.var(0), X)],
+    "logsumexp": [(mp.logsumexp, X), (lambda x: x.logsumexp(1, True), X)],
+    "amax": [(mp.max, X), (lambda x: mp.amax(x, 1), X), (lambda x: mp.amax(x, (0, 1), True), X)],
+    "amin": [(mp.min, X), (lambda x: mp.amin(x, 1), X), (lambda x: mp.amin(x, (0,), True), X)],
+    "argmax": [(lambda x: x.argmax(1), X)],
+    "argmin": [(lambda x: x.argmin(1), X)],
+    "softmax": [(lambda x: mp.softmax(x, 0), X), (lambda x: x.softmax(-1), X)],
+    "log_softmax": [(lambda x: mp.log_softmax(x, 0), X), (lambda x: x.log_softmax(-1), X)],
+    "layer_norm": [
+        (lambda x: mp.layer_norm(x, (4,)), X),
+        (lambda x, w: mp.layer_norm(x, (4,), w), X, ROW),
+        (lambda x, b: mp.layer_norm(x, (4,), None, b), X, ROW),
+        (lambda x, w, b: mp.layer_norm(x, (3, 4), w, b), X, Y, POSITIVE),
+    ],
+    "cross_entropy": [
+        (lambda x: mp.cross_entropy(x, LABELS), X),
+        (lambda x: mp.cross_entropy(x, LABELS, reduction="sum"), X),
+        (lambda x: mp.cross_entropy(x, LABELS, reduction="none"), X),
+        (lambda x: mp.cross_entropy(x, mp.tensor(2)), ROW),
+        (lambda x: mp.cross_entropy(x.reshape(1, 4, 3), mp.tensor([[1, 3, 0]])), X),
+    ],
+    "mse_loss": [
+        (mp.mse_loss, X, Y),
+        (lambda x, y: mp.mse_loss(x, y, reduction="sum"), X, Y),
+        (lambda x, y: mp.mse_loss(x, y, reduction="none"), X, Y),
+    ],
+    "matmul": [
+        (mp.matmul, X, SQUARE),
+        (mp.matmul, X, ROW),
+        (mp.matmul, ROW, SQUARE),
+        (mp.matmul, ROW, ROW),
+        (lambda x, y: x.reshape(3, 1, 4) @ y.reshape(3, 4, 1), X, Y),
+        (lambda x, y: x @ y.reshape(1, 4, 4).expand(2, 4, 4), X, SQUARE),
+    ],
+    "linear": [
+        (mp.linear, X, SQUARE),
+        (mp.linear, X, SQUARE, ROW),
+        (mp.linear, ROW, SQUARE, ROW),
+        (lambda x, w: mp.linear(x.reshape(3, 1, 4), w), X, SQUARE),
+    ],
+    "reshape": [(lambda x: x.reshape(4, -1), X), (lambda x: x.T.flatten(), X)],
+    "permute": [(lambda x: x.reshape(3, 2, 2).permute(2, 0, 1), X), (lambda x: x.mT, X)],
+    "expand": [(lambda x: x.expand(2, 3, 4), COLUMN), (lambda x: x.expand(3, -1), ROW)],
+    "cat": [(lambda x, y: mp.cat([x, y, x], dim=-1), X, Y)],
+    "stack": [(lambda x, y: mp.stack([x, y, x], dim=1), X, Y)],
+    "pad": [(lambda x: mp.pad(x, (1, 2, 0, 3), 7.0), X)],
+    "slice": [
+        (lambda x: x[1], X),
+        (lambda x: x[1, 2], X),
+        (lambda x: x[::-2, None, 1:], X),
+        (lambda x: x.split([1, 3], dim=1)[1], SQUARE),
+    ],
+    "gather": [
+        (lambda x: x[mp.tensor([2, 0, 2, 2])], X),
+        (lambda x: x[[0, 0], [-1, -1]], X),
+        (lambda x: x[MASK.expand(3, 4)], X),
+        (lambda x: x.max(1).values, X),
+        (lambda x: mp.take_along_dim(x, mp.tensor([[0, 0], [3, 1], [2, 2]]), 1), X),
+    ],
+}  # fmt: skip
+COMPARISONS = {name: [(getattr(mp, name), X, Y)] for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+ALL = USES | COMPARISONS
+FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
+
+
+def operations() -> dict[str, Op]:
+    """Every Op that a module of `tinymp.ops` defines."""
+    found = {}
+    for module in pkgutil.iter_modules(tinymp.ops.__path__):
+        namespace = vars(importlib.import_module(f"tinymp.ops.{module.name}"))
+        found |= {value.name: value for value in namespace.values() if isinstance(value, Op)}
+    return found
+
+
+def cases(uses: dict[str, list[Any]]) -> list[Any]:
+    return [
+        pytest.param(name, use[0], use[1:], id=f"{name}-{i}")
+        for name, many in uses.items()
+        for i, use in enumerate(many)
+    ]
+
+
+def leaves(values: tuple[Any, ...], dtype: DType, device: str) -> list[Any]:
+    return [mp.tensor(v, dtype, device, requires_grad=True) for v in values]
+
+
+def names(node: Any) -> set[str]:
+    """Names of all operations in a graph."""
+    found, waiting = set(), [node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and not isinstance(node, mp.Tensor):
+            found.add(node.name)
+            waiting.extend(node.sources)
+    return found
+
+
+def test_no_operation_is_left_out() -> None:
+    assert set(operations()) == set(ALL)
+
+
+@pytest.mark.parametrize(("name", "function", "values"), cases(USES))
+def test_gradient_is_the_derivative(name: str, function: Any, values: Any) -> None:
+    tensors = leaves(values, mp.float64, "cpu")
+    result = function(*tensors)
+    if not result.dtype.is_float:
+        assert not result.requires_grad
+        return
+    # A cast to the dtype it has is no operation, so gradcheck's float64 cannot see that one.
+    assert name == "cast" or name in names(result.node)
+    assert gradcheck(function, tensors)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize(("name", "function", "values"), cases(ALL))
+def test_dtypes_of_result_and_gradients(
+    name: str, function: Any, values: Any, dtype: DType, device: str, monkeypatch: Any
+) -> None:
+    """Nothing computes in float64 that was not asked to: no result, no gradient, no raw array."""
+    if name == "cast" and dtype is not mp.float64:
+        pytest.skip("this one asks for float64")
+    if device != "cpu" and name in ("where", "dropout", "cross_entropy", "gather"):
+        pytest.skip("its indices and masks live on the CPU")
+    compute = np.float64 if dtype is mp.float64 else np.float32
+    seen: list[Any] = []
+
+    def watched(rule: Any) -> Any:
+        def run(*arguments: Any, **attributes: Any) -> Any:
+            out = rule(*arguments, **attributes)
+            seen.extend(out if isinstance(out, tuple) else (out,))
+            return out
+
+        return run
+
+    op = operations()[name]
+    if op.forward_on != "words" and op.result not in ("bool", "int64"):
+        monkeypatch.setattr(op, "forward", watched(op.forward))
+    if op.backward_on != "words":
+        for rule in filter(None, op.rules):
+            assert isinstance(rule, GradientRule)
+            monkeypatch.setattr(rule, "function", watched(rule.function))
+
+    tensors = leaves(values, dtype, device)
+    result = function(*tensors)
+    if not result.dtype.is_float:
+        assert result.dtype is (mp.int64 if name.startswith("arg") else mp.bool)
+        return
+    assert result.dtype is dtype
+    assert result._array.dtype == dtype.storage
+    result.backward(mp.ones(*result.shape, dtype=dtype, device=device))
+    for x in tensors:
+        assert x.grad.dtype is dtype
+        assert x.grad._array.dtype == dtype.storage
+        assert x.grad.shape == x.shape
+        assert x.grad.device == x.device
+    assert all(out.dtype == compute for out in seen)
+
+
+@pytest.mark.parametrize(("x", "y"), [(x, y) for x in FLOATS for y in FLOATS], ids=str)
+def test_operands_of_two_dtypes(x: DType, y: DType) -> None:
+    a, b = mp.tensor(X, x, requires_grad=True), mp.tensor(Y, y, requires_grad=True)
+    result = a * b
+    assert result.dtype is promote(x, y)
+    result.sum().backward()
+    assert (a.grad.dtype, b.grad.dtype) == (x, y)
+
+
+@pytest.mark.parametrize(("name", "function", "values"), cases(USES))
+def test_leaf_gradients_are_not_shared(name: str, function: Any, values: Any) -> None:
+    tensors = leaves(values, mp.float32, "cpu")
+    result = function(*tensors)
+    if not result.requires_grad:
+        return
+    gradient = mp.ones(*result.shape, dtype=result.dtype)
+    result.backward(gradient)
+    held = [x.grad._array for x in tensors]
+    for i, array in enumerate(held):
+        assert array.flags.writeable
+        for other in (gradient._array, *(x._array for x in tensors), *held[:i]):
+            assert not np.shares_memory(array, other)
