@@ -100,8 +100,8 @@ def check_saved(
         for key in needed[1:]:
             value = entries[key]
             if not isinstance(value, Tensor) or value.shape != parameter.shape:
-                what = f"shape {value.shape}" if isinstance(value, Tensor) else repr(value)
+                shape = getattr(value, "shape", type(value).__name__)
                 raise ValueError(
-                    f"{key!r} of parameter {i} was saved with {what}, but the parameter is a tensor "
+                    f"{key!r} of parameter {i} was saved as {shape}, but the parameter is a tensor "
                     f"of shape {parameter.shape}; this is the state of another model"
                 )

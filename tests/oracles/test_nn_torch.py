@@ -1,0 +1,94 @@
+"""The same layers with the same weights in PyTorch, as an oracle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import tinymp as mp
+from tinymp import nn
+from tinymp.nn import init
+
+torch = pytest.importorskip("torch")
+
+
+def twins() -> list[tuple[str, Any, Any, tuple[int, ...]]]:
+    """Name, our layer, PyTorch's, and the shape of an input."""
+    t = torch.nn
+    return [
+        ("linear", nn.Linear(7, 5), t.Linear(7, 5), (4, 7)),
+        ("linear of a stack", nn.Linear(7, 5), t.Linear(7, 5), (2, 3, 7)),
+        ("without bias", nn.Linear(7, 5, bias=False), t.Linear(7, 5, bias=False), (4, 7)),
+        ("layer norm", nn.LayerNorm(6), t.LayerNorm(6), (4, 6)),
+        ("layer norm of two", nn.LayerNorm((3, 6)), t.LayerNorm((3, 6)), (4, 3, 6)),
+        ("layer norm, eps", nn.LayerNorm(6, eps=0.1), t.LayerNorm(6, eps=0.1), (4, 6)),
+        ("no bias", nn.LayerNorm(6, bias=False), t.LayerNorm(6, bias=False), (4, 6)),
+        ("gelu", nn.GELU(), t.GELU(), (4, 6)),
+        ("gelu tanh", nn.GELU("tanh"), t.GELU("tanh"), (4, 6)),
+        ("softmax", nn.Softmax(1), t.Softmax(1), (4, 6, 2)),
+        ("flatten", nn.Flatten(), t.Flatten(), (4, 6, 2)),
+        (
+            "mlp",
+            nn.Sequential(nn.Linear(7, 9), nn.ReLU(), nn.LayerNorm(9), nn.Linear(9, 3)),
+            t.Sequential(t.Linear(7, 9), t.ReLU(), t.LayerNorm(9), t.Linear(9, 3)),
+            (4, 7),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("case", twins(), ids=lambda case: case[0])
+def test_values_and_gradients_in_float64(case: tuple[str, Any, Any, tuple[int, ...]]) -> None:
+    """Both compute in float64 with fewer than 200 roundings a result, none of them magnified."""
+    _, ours, theirs, shape = case
+    ours, theirs = ours.double(), theirs.double()
+    ours.load_state_dict({name: x.detach().numpy() for name, x in theirs.state_dict().items()})
+    values = np.random.default_rng(0).normal(size=shape)
+    x, y = mp.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    out, expected = ours(x), theirs(y)
+    tolerance = 200 * 2.0**-53
+    np.testing.assert_allclose(out.numpy(), expected.detach().numpy(), rtol=0, atol=8 * tolerance)
+    (out * out).sum().backward()
+    (expected * expected).sum().backward()
+    pairs = [(x, y), *zip(ours.parameters(), theirs.parameters(), strict=True)]
+    for a, b in pairs:
+        largest = np.abs(b.grad.numpy()).max()
+        np.testing.assert_allclose(
+            a.grad.numpy(), b.grad.numpy(), rtol=0, atol=8 * tolerance * max(largest, 1)
+        )
+
+
+@pytest.mark.parametrize("case", twins(), ids=lambda case: case[0])
+def test_names_shapes_and_trees_are_the_same(case: tuple[str, Any, Any, tuple[int, ...]]) -> None:
+    _, ours, theirs, _ = case
+    assert [(n, tuple(p.shape)) for n, p in ours.named_parameters()] == [
+        (n, tuple(p.shape)) for n, p in theirs.named_parameters()
+    ]
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert repr(ours) == repr(theirs)
+
+
+def test_default_initialisation_has_the_same_distribution() -> None:
+    torch.manual_seed(0)
+    theirs, ours = torch.nn.Linear(50, 80), nn.Linear(50, 80)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        drawn, expected = a.numpy().ravel(), b.detach().numpy().ravel()
+        assert stats.ks_2samp(drawn, expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name", ["xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"]
+)
+def test_initialisers_have_the_same_distribution(name: str) -> None:
+    torch.manual_seed(0)
+    drawn = getattr(init, name)(mp.zeros(60, 40)).numpy().ravel()
+    expected = getattr(torch.nn.init, name)(torch.zeros(60, 40)).numpy().ravel()
+    assert stats.ks_2samp(drawn, expected).pvalue > 1e-3
+
+
+def test_gains() -> None:
+    for name in ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"):
+        assert init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
+    assert init.calculate_gain("leaky_relu", 0.3) == torch.nn.init.calculate_gain("leaky_relu", 0.3)
