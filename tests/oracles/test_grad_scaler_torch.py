@@ -157,7 +157,9 @@ rounds = st.builds(
     finite_gradients | st.lists(gradient_values, min_size=2, max_size=2),
     st.booleans(),
 )
-programs = st.lists(calls | rounds, max_size=14).map(lambda parts: sum(parts, []))
+programs = st.lists(calls | rounds, max_size=14).map(
+    lambda parts: [call for part in parts for call in part]
+)
 
 
 @settings(max_examples=200)
