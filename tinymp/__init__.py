@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinymp import formats, ops
+from tinymp import amp, data, formats, models, nn, ops, optim
 from tinymp.autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, value_and_grad
 from tinymp.devices import manual_seed
 from tinymp.formats import (
@@ -92,6 +92,7 @@ from tinymp.ops import (
     zeros,
     zeros_like,
 )
+from tinymp.testing import gradcheck
 
 __all__ = [
     "DType",
@@ -100,6 +101,7 @@ __all__ = [
     "add",
     "amax",
     "amin",
+    "amp",
     "arange",
     "argmax",
     "argmin",
@@ -113,6 +115,7 @@ __all__ = [
     "clone",
     "concatenate",
     "cross_entropy",
+    "data",
     "div",
     "enable_grad",
     "eq",
@@ -131,6 +134,7 @@ __all__ = [
     "ge",
     "gelu",
     "grad",
+    "gradcheck",
     "gt",
     "int64",
     "is_grad_enabled",
@@ -148,14 +152,17 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "models",
     "mse_loss",
     "mul",
     "ne",
     "neg",
+    "nn",
     "no_grad",
     "ones",
     "ones_like",
     "ops",
+    "optim",
     "pad",
     "permute",
     "pow",

@@ -70,7 +70,7 @@ def _record(
         op.rule(i) if isinstance(x, Tensor) and x.requires_grad else None
         for i, x in enumerate(operands)
     ]
-    needs = {name for rule in rules if rule is not None for name in rule.needs}
+    needs = {name for rule in rules if rule is not None for name in rule.needs} - {"position"}
     if not needs and not any(rules):
         return
     saved = {
