@@ -5,12 +5,13 @@ Every function returns a figure that needs no screen: `figure.savefig("name.png"
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinymp.formats import DType
 from tinymp.inspect.attribution import Attribution
-from tinymp.inspect.exponents import CLASSES, Histogram
+from tinymp.inspect.exponents import CLASSES, Boundaries, Histogram, boundaries
 from tinymp.inspect.ledger import KINDS, Ledger
 from tinymp.inspect.style import (
     BLACK,
@@ -38,24 +39,21 @@ _HATCHES = ("", "..", "//", "\\\\", "xx", "--", "++", "oo", "")
 def plot_histogram(found: Histogram, title: str = "") -> Figure:
     """Exponents of values as bars, with the borders of the format, and the shares of the classes.
 
-    Bars are drawn in the class of the smallest magnitude of their exponent. The zeros have no
-    exponent; the legend tells how many there are.
+    A bar is drawn in the class of its middle. The legend counts exactly, and counts the zeros, too,
+    which have no exponent.
     """
-    from tinymp.inspect.exponents import boundaries
-
     figure, axes = _figure(7.2, 3.6)
     limits = boundaries(found.dtype, found.rounding)
     for name in CLASSES:
         colour, hatch = CLASS_STYLES[name]
-        bars = {
-            e: n
-            for e, n in found.exponents.items()
-            if _class_of(2.0**e, limits.survives, limits.normal, limits.overflows) == name
-        }
+        bars = {e: n for e, n in found.exponents.items() if _class_of(e, limits) == name}
         number = found.classes[name]
         axes.bar(
-            list(bars), list(bars.values()), width=1.0, align="edge", color=colour, hatch=hatch,
-            edgecolor=BLACK, linewidth=0.5, 
+            list(bars), list(bars.values()), width=1.0, align="edge", facecolor=colour,
+            hatch=hatch, edgecolor=BLACK, linewidth=0.5,
+        )  # fmt: skip
+        axes.bar(  # the key, drawn for classes without a bar too
+            0, 0, width=0, facecolor=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.5,
             label=f"{name}: {number:,} ({percent(number, found.total)})",
         )  # fmt: skip
     _mark_borders(axes, found.dtype)
@@ -188,12 +186,14 @@ def _mark_borders(axes: Any, dtype: DType) -> None:
         )  # fmt: skip
 
 
-def _class_of(magnitude: float, survives: float, normal: float, overflows: float) -> str:
-    if magnitude >= overflows:
+def _class_of(exponent: int, limits: Boundaries) -> str:
+    """The class of the magnitude halfway between 2^exponent and the next power of two."""
+    middle = math.ldexp(1.5, exponent)
+    if middle >= limits.overflows:
         return "overflow"
-    if magnitude >= normal:
+    if middle >= limits.normal:
         return "normal"
-    return "subnormal" if magnitude >= survives else "underflow"
+    return "subnormal" if middle >= limits.survives else "underflow"
 
 
 def _unit(size: int) -> tuple[int, str]:
