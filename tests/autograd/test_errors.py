@@ -41,7 +41,7 @@ def twice_through_a_shared_part() -> None:
             r"gradient of shape \(3,\).*\(2,\).*equal",
         ),
         (lambda: (leaf(2) * 2).backward(np.ones(2)), TypeError, "ndarray.*gradient is a tensor"),
-        (lambda: (leaf(2) * 2).requires_grad_(), RuntimeError, "only leaves.*detach"),
+        ((leaf(2) * 2).requires_grad_, RuntimeError, "only leaves.*detach"),
         (lambda: mp.ones(2) + mp.ones(3), ValueError, r"add\(float32\[2\], float3.*equal or 1"),
         (lambda: mp.ones(2) + "a", TypeError, "add was given a str.*tensors and Python numbers"),
         (lambda: mp.ones(2) + np.ones(2), TypeError, "ndarray.*tinymp.tensor"),

@@ -16,9 +16,10 @@ MOVES = {
     "permute": lambda x: x.reshape(2, -1, 4).permute(2, 0, 1).permute(1, 2, 0).flatten(),
     "transpose": lambda x: x.reshape(-1, 8).T.T.flatten(),
     "expand": lambda x: x.expand(3, -1)[1],
-    "cat": lambda x: mp.cat([x[:5], x[5:]]),
-    "stack": lambda x: mp.stack([x, x], dim=1)[:, 1],
-    "split": lambda x: mp.cat(x.split(7)),
+    "cat": lambda x: mp.cat([mp.zeros_like(x), x])[x.size :],
+    "cat of parts": lambda x: mp.cat([x[:5], x[5:]]),
+    "stack": lambda x: mp.stack([mp.zeros_like(x), x], dim=1)[:, 1],
+    "split": lambda x: mp.cat(x.split(x.size // 7)),
     "pad": lambda x: mp.pad(x, (1, 2), float("nan"))[1:-2],
     "slice": lambda x: x[::-1][::-1],
     "gather": lambda x: x[np.arange(x.size)],
@@ -47,7 +48,7 @@ def test_every_word_survives(name: str, dtype: Any) -> None:
     np.testing.assert_array_equal(moved.storage.view(dtype.words), x.storage.view(dtype.words))
 
 
-@pytest.mark.parametrize("name", ["reshape", "permute", "cat", "split", "slice", "pad", "squeeze"])
+@pytest.mark.parametrize("name", ["reshape", "permute", "cat", "slice", "pad", "squeeze", "clone"])
 def test_gradients_move_as_words_too(name: str) -> None:
     """Every finite float16 word, as a gradient on its way back through a movement."""
     words = every_word(mp.float16).storage.view(np.uint16)

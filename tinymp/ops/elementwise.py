@@ -70,8 +70,8 @@ MINIMUM = Op(
 
 def _clamp_x(xp: Any, g: Any, x: Any, low: float | None, high: float | None) -> Any:
     if low is not None:
-        g = xp.where(x < low, 0, g)
-    return g if high is None else xp.where(x > high, 0, g)
+        g = xp.where(x >= low, g, 0)
+    return g if high is None else xp.where(x <= high, g, 0)
 
 
 CLAMP = Op("clamp", lambda xp, x, *, low, high: xp.clip(x, low, high), x=_clamp_x)
