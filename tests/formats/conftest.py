@@ -39,15 +39,14 @@ class Oracle:
         return np.searchsorted(self.magnitudes, np.abs(x), side="right") - 1
 
     def round(self, x: Any, mode: str, saturate: bool = False) -> Any:
-        """Words of float64 values. All comparisons are exact, midpoints being float64 values too."""
+        """Words of float64 values; every comparison is exact, for midpoints are float64 values."""
         last = len(self.magnitudes) - 2  # the word of the largest finite value
         low = np.minimum(self.below(x), last)
         word = low.copy()
         if mode == "nearest_even":
             midpoint = (self.magnitudes[low] + self.magnitudes[low + 1]) / 2
             word += (np.abs(x) > midpoint) | ((np.abs(x) == midpoint) & (low % 2 == 1))
-        signed = np.isnan(self.values)
-        nan = np.flatnonzero(signed)[0]
+        nan = np.flatnonzero(np.isnan(self.values))[0]
         infinite = np.flatnonzero(np.isinf(self.values))
         infinity = infinite[0] if len(infinite) else nan
         word = np.where(word > last, last if saturate else infinity, word)

@@ -23,6 +23,15 @@ def test_any_size_decodes_as_the_rule_does(narrow, size):
     np.testing.assert_array_equal(decode(words, narrow), decode_rule(words, narrow))
 
 
+@pytest.mark.parametrize("special", [0x7C00, 0xFC00, 0x7E01, 0xFE01])
+def test_one_infinity_or_nan_in_a_long_array_is_seen(special):
+    words = np.full(10_000, 0x3C00, np.uint16)
+    words[7] = special
+    expected = np.ones(10_000, np.float32)
+    expected[7] = np.array(special, np.uint16).view(np.float16)
+    np.testing.assert_array_equal(decode(words, float16), expected)
+
+
 def test_float32_and_float64_words_are_a_view():
     for dtype, floating in ((float32, np.float32), (float64, np.float64)):
         values = np.array([1.5, -0.0, np.inf], floating)

@@ -1,4 +1,4 @@
-"""Laws of rounding, on values aimed at trouble: ties, powers of two, subnormals, thresholds, NaNs."""
+"""Laws of rounding, on values aimed at trouble: ties, powers of two, subnormals, overflow, NaNs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def aimed(seed, dtype, wide=None):
         source.significand_bits
     )
     words = np.where(rng.random(1000) < 0.75, fields, words)
-    # Half get a significand that is short, or next to a short one: representable, a tie, a neighbour.
+    # Half get a short significand or one next to it: a representable value, a tie, a neighbour.
     keep = source.significand_bits - dtype.significand_bits - rng.integers(-1, 3, 1000)
     short = words >> keep.astype(source.words) << keep.astype(source.words)
     near = short + rng.integers(-1, 2, 1000).astype(source.words)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 
 import pytest
@@ -20,10 +21,8 @@ from tinymp.formats import (
 
 @pytest.fixture(autouse=True)
 def _restore_the_process_default(monkeypatch):
-    from tinymp.formats import rounding as _  # the module's list is reached through its function
-
-    cell = set_rounding.__globals__["_process_default"]
-    monkeypatch.setitem(set_rounding.__globals__, "_process_default", list(cell))
+    module = sys.modules["tinymp.formats.rounding"]  # the package's `rounding` is the function
+    monkeypatch.setattr(module, "_process_default", list(module._process_default))
 
 
 def modes(*dtypes):

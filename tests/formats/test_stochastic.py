@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tinymp.devices import get_device, get_rng_state, manual_seed
+from tinymp.devices import get_device, get_rng_state, manual_seed, random_words
 from tinymp.formats import (
     bfloat16,
     decode,
@@ -143,12 +143,21 @@ def test_the_generator_is_drawn_from_and_repeats(device, narrow):
     np.testing.assert_array_equal(first, again)
 
 
-def test_values_of_float64_take_64_random_bits():
-    x = np.full(1000, 1 + 2.0**-7 * 2.0**-33)  # 2^-33 of a unit: beyond the reach of 32 bits
-    lucky = np.full(1000, 2**64 - 1, np.uint64)
-    words = encode(x, bfloat16, "stochastic", random_words=lucky)
-    assert (words == 0x3F81).all()
-    assert (encode(x, bfloat16, "stochastic", random_words=lucky - np.uint64(2**31)) == 0x3F80).all()
+@pytest.mark.parametrize(("floating", "bits"), [(np.float32, 32), (np.float64, 64)])
+def test_as_many_random_bits_are_drawn_as_a_value_has(narrow, floating, bits):
+    x = np.random.default_rng(0).standard_normal(1000).astype(floating)
+    manual_seed(3)
+    drawn = encode(x, narrow, "stochastic")
+    manual_seed(3)
+    words = random_words(get_device("cpu"), 1000 * bits // 32).view(f"uint{bits}")
+    np.testing.assert_array_equal(drawn, encode(x, narrow, "stochastic", random_words=words))
+
+
+def test_64_random_bits_reach_further_than_32():
+    x = np.array([1 + 2.0**-7 * 2.0**-33])  # 2^-33 of a unit above a bfloat16 value
+    for random, word in ((2**64 - 1, 0x3F81), (2**64 - 2**31, 0x3F81), (2**64 - 2**31 - 1, 0x3F80)):
+        words = np.array([random], np.uint64)
+        assert encode(x, bfloat16, "stochastic", random_words=words) == word
 
 
 def test_drawn_words_give_a_mean_near_x(narrow):
