@@ -13,6 +13,7 @@ import pytest
 
 import tinymp as mp
 from tinymp import nn, optim
+from tinymp.devices import Generator, get_device, get_rng_state
 
 STEPS = 1000
 LR = 0.001
@@ -76,6 +77,19 @@ def test_stochastic_rounding_is_right_on_average() -> None:
         deviation = np.sqrt(STEPS * ULP**2 / 4)
         assert abs(p.numpy().mean() - expected) < 5 * deviation / np.sqrt(n)
         assert p.numpy().std() <= 1.5 * deviation
+
+
+def test_stochastic_rounding_draws_once_for_a_whole_tensor_in_the_order_of_its_elements() -> None:
+    w = np.random.default_rng(0).normal(size=(300, 300)).astype(np.float32)
+    p = nn.Parameter(mp.tensor(w, dtype=mp.float16))
+    p.grad = mp.tensor(w, dtype=mp.float16)
+    values = p.numpy() - np.float32(0.01) * p.numpy()
+    words = Generator(seed=11).words(get_device("cpu"), w.size).reshape(w.shape)
+    expected = mp.formats.encode(values, mp.float16, "stochastic", random_words=words)
+    mp.manual_seed(11)
+    optim.SGD([p], lr=0.01, rounding="stochastic").step()
+    np.testing.assert_array_equal(p.storage.view(np.uint16), expected)
+    assert get_rng_state() == (11, 1)
 
 
 def test_stochastic_rounding_repeats_with_the_seed_on_every_device(device: str) -> None:

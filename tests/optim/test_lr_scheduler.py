@@ -73,6 +73,13 @@ def test_one_schedule_after_the_other() -> None:
     assert found[7] == 0.0
 
 
+def test_the_next_schedule_begins_at_its_milestone() -> None:
+    opt = optimizer(1.0)
+    parts = [lr_scheduler.LambdaLR(opt, lambda n, k=k: 10.0 * k + n) for k in (1, 2, 3)]
+    schedule = lr_scheduler.SequentialLR(opt, parts, milestones=[2, 3])
+    assert rates(schedule, 6) == [10.0, 11.0, 20.0, 30.0, 31.0, 32.0]
+
+
 @pytest.mark.parametrize("at", range(8))
 def test_a_resumed_schedule_continues(at: int) -> None:
     expected = rates(warm_up_then_cosine(optimizer(8.0)), 10)
