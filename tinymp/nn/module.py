@@ -147,31 +147,25 @@ class Module:
         own = dict(self._state())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
-        problems = []
-        if strict:
-            problems += [f"missing: {', '.join(missing)}"] if missing else []
-            problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
-        for name, tensor in own.items():
-            if name in state_dict and tuple(state_dict[name].shape) != tensor.shape:
-                problems.append(
-                    f"{name}: shape {tuple(state_dict[name].shape)} was given, {tensor.shape} is "
-                    "expected"
-                )
+        shared = [(name, own[name], state_dict[name]) for name in own if name in state_dict]
+        problems = [
+            f"{name}: shape {tuple(given.shape)} was given, {tensor.shape} is expected"
+            for name, tensor, given in shared
+            if tuple(given.shape) != tensor.shape
+        ]
+        advice = "build the model as it was when the state was saved"
+        if strict and (missing or unexpected):
+            problems += [f"missing: {name}" for name in missing]
+            problems += [f"unexpected: {name}" for name in unexpected]
+            advice += ", or pass strict=False to load what fits by name"
         if problems:
             raise RuntimeError(
-                f"the state dictionary does not fit {type(self).__name__} (nothing was loaded):\n  "
-                + "\n  ".join(problems)
-                + "\nBuild the model as it was when the state was saved"
-                + (
-                    ", or pass strict=False to load what fits by name"
-                    if missing or unexpected
-                    else ""
-                )
+                f"the state dictionary does not fit {type(self).__name__}; nothing was loaded; "
+                f"{advice}:\n  " + "\n  ".join(problems)
             )
         with no_grad():
-            for name, tensor in own.items():
-                if name in state_dict:
-                    tensor.copy_(state_dict[name])
+            for _, tensor, given in shared:
+                tensor.copy_(given)
         return Mismatch(missing, unexpected)
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
