@@ -65,9 +65,7 @@ def test_a_scale_that_cannot_fall_is_reported_after_a_while(
     training = Training(GradScaler(policy=policy))
     found = [training.step(math.nan) for _ in range(PATIENCE + 5)]
     assert [i for i, messages in enumerate(found) if messages] == [PATIENCE - 1]
-    assert (
-        f"gradients of {PATIENCE} steps in a row, while the policy keeps" in found[PATIENCE - 1][0]
-    )
+    assert f"gradients of {PATIENCE} steps in a row, and the policy keeps" in found[PATIENCE - 1][0]
 
 
 def test_a_scale_never_becomes_zero_in_silence() -> None:

@@ -189,17 +189,23 @@ def test_a_setting_that_makes_no_sense_is_named(kind: Any, setting: dict[str, fl
         kind(**setting)
 
 
-def test_the_state_of_another_policy_is_refused() -> None:
-    policy = HysteresisLossScale()
-    saved = policy.state_dict(policy.start)
-    with pytest.raises(
-        ValueError, match=r"saved by a HysteresisLossScale, but .* is a DynamicLossScale"
-    ):
-        DynamicLossScale().restored(saved)
+@pytest.mark.parametrize("saver", POLICIES, ids=lambda policy: type(policy).__name__)
+@pytest.mark.parametrize("loader", POLICIES, ids=lambda policy: type(policy).__name__)
+def test_the_state_of_another_policy_is_refused(
+    saver: LossScalePolicy, loader: LossScalePolicy
+) -> None:
+    saved = saver.state_dict(saver.start)
+    if type(saver) is type(loader):
+        assert loader.restored(saved) == (saver, saver.start)
+    else:
+        with pytest.raises(ValueError, match=r"restored from scale.*needs scale.*policy that was"):
+            loader.restored(saved)
 
 
 def test_an_incomplete_state_is_refused() -> None:
-    with pytest.raises(ValueError, match="lacks 'growth_factor', it has only scale"):
+    with pytest.raises(
+        ValueError, match="restored from scale, but a DynamicLossScale needs scale, _"
+    ):
         DynamicLossScale().restored({"scale": 2.0})
 
 

@@ -121,8 +121,14 @@ def test_error_unknown_rounding() -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"param": mp.float16, "compute": mp.float32}, "compute is param, or float16 or bfloat16"),
-        ({"param": mp.float16, "compute": mp.bfloat16}, "compute is param, or float16 or bfloat16"),
+        (
+            {"param": mp.float16, "compute": mp.float32},
+            "compute must be param, or float16 or bfloat16",
+        ),
+        (
+            {"param": mp.float16, "compute": mp.bfloat16},
+            "compute must be param, or float16 or bfloat16",
+        ),
         ({"masters": True}, "are for 2-byte parameters"),
         ({"compensated": True}, "are for 2-byte parameters"),
         ({"param": mp.float64, "update_rounding": "stochastic"}, "are for 2-byte parameters"),

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-#: Skipped steps in a row, at one and the same scale, after which they are reported.
+#: Steps in a row with inf or NaN, at one and the same scale, after which they are reported.
 PATIENCE = 20
 
 _ADVICE = (
     "Look for NaN in the data, for activations above float16's largest value 65504 in the "
     "forward pass, and for log(0), 0/0 or the square root of 0 in the loss; lower the learning "
-    "rate; or try bfloat16, which has float32's range"
+    "rate; or try bfloat16, which has float32's range."
 )
 
 
@@ -44,28 +44,27 @@ class ScaleRecord:
 def diagnose(trace: Sequence[ScaleRecord], scale: float, losses: Sequence[float]) -> str | None:
     """What is wrong, in words; None while it looks like ordinary overflow.
 
-    `trace` ends with the step just made, `scale` is the one that follows, `losses` are that step's
-    losses before scaling. Each kind of trouble is told once in a run of steps with inf or NaN.
+    `trace` ends with a step in which inf or NaN was found, `scale` is the one that follows, and
+    `losses` are that step's losses before scaling. Each kind of trouble is told once in a run.
     """
     last = trace[-1]
     run = sum(1 for _ in takewhile(lambda record: record.found_inf, reversed(trace)))
-    found = f"inf or NaN in the gradients of {run} step{'s' if run > 1 else ''} in a row"
     broken = [loss for loss in losses if not math.isfinite(loss)]
-    if run == 1 and broken:
-        return (
+    found = f"inf or NaN in the gradients of {run} step{'s' if run > 1 else ''} in a row"
+    if scale == 0:
+        trouble = f"the loss scale has fallen to 0 after {found}: no gradient is left"
+    elif run == 1 and broken:
+        trouble = (
             f"step {last.step} was skipped because its loss was {broken[0]} before scaling: that "
-            f"is no overflow of gradients, and no loss scale can mend it. {_ADVICE}."
+            "is no overflow of gradients, and no loss scale can mend it"
         )
-    if run and scale == 0:
-        return f"the loss scale has fallen to 0 after {found}; no gradient is left. {_ADVICE}."
-    if run and scale < 1 <= last.scale:
-        return (
+    elif scale < 1 <= last.scale:
+        trouble = (
             f"the loss scale has fallen to {scale:g} after {found}: at 1 nothing is scaled up any "
-            f"more, so scaling is not what made them overflow. {_ADVICE}."
+            "more, so scaling is not what made them overflow"
         )
-    if run == PATIENCE and scale == last.scale:
-        return (
-            f"{found}, while the policy keeps the loss scale at {scale:g}: nothing is trained. "
-            f"Allow a smaller scale if gradients really overflow. {_ADVICE}."
-        )
-    return None
+    elif run == PATIENCE and scale == last.scale:
+        trouble = f"{found}, and the policy keeps the loss scale at {scale:g}: nothing is trained"
+    else:
+        return None
+    return f"{trouble}. {_ADVICE}"

@@ -17,43 +17,16 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from tinymp.amp.diagnosis import LossScaleWarning, ScaleRecord, diagnose
 from tinymp.amp.loss_scale import DynamicLossScale, LossScalePolicy, SettingError, in_float32
-from tinymp.amp.unscale import largest, unscale, with_gradients
+from tinymp.amp.unscale import Check, ScalerOrderError, largest, unscale, with_gradients
 from tinymp.autograd import Tensor
 from tinymp.optim import Optimizer
 
 _SETTINGS = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
-
-# The calls that are errors, by the stage that an optimizer is in.
-_WRONG_ORDER = {
-    ("unscale_", "unscaled"): "would divide the gradients by the scale twice; call it once a step",
-    ("unscale_", "stepped"): "comes after step(), which has unscaled the gradients; call it before",
-    (
-        "step",
-        "stepped",
-    ): "would be the second step on these gradients; call update() after the first",
-}
-
-
-class ScalerOrderError(RuntimeError, AssertionError):
-    """Calls in an order that makes no sense (PyTorch raises the one or the other)."""
-
-
-@dataclass
-class _Check:
-    """Where an optimizer stands since the last update, and what its gradients held."""
-
-    stage: Literal["ready", "unscaled", "stepped"] = "ready"
-    largest: float | None = None  # absolute value, still scaled; None: there was no gradient
-    parameters: frozenset[Tensor] = frozenset()
-
-    @property
-    def found_inf(self) -> bool:
-        return self.largest is not None and not math.isfinite(self.largest)
 
 
 class GradScaler:
@@ -87,7 +60,7 @@ class GradScaler:
         self._policy = policy or DynamicLossScale(**settings)
         self._state = self._policy.start
         self._scaled = False  # whether scale() was ever called
-        self._checks: dict[Optimizer, _Check] = {}
+        self._checks: dict[Optimizer, Check] = {}
         # Losses before scaling, for a diagnosis; a loop that never updates must not pile them up.
         self._losses: deque[Tensor] = deque(maxlen=16)
         self.trace: list[ScaleRecord] = []
@@ -97,9 +70,9 @@ class GradScaler:
     def scale(self, outputs: Any) -> Any:
         """A loss, or nested lists and tuples of losses, multiplied by the scale.
 
-        The product has the dtype of the loss. Let that be float32 (`loss.float()`): the gradient
-        of a float16 loss is the scale itself in float16, where 2^16 is infinite. Raises a
-        ValueError for anything that is neither a tensor nor an iterable of tensors.
+        The product has the dtype of the loss. Compute losses in float32: the gradient of a float16
+        loss is the scale itself in float16, where 2^16 is infinite. Raises a ValueError for
+        anything that is neither a tensor nor an iterable of tensors.
         """
         if not self._enabled:
             return outputs
@@ -130,7 +103,7 @@ class GradScaler:
         """
         if not self._enabled:
             return
-        check = self._check_for("unscale_", optimizer)
+        check = self._check_of(optimizer, "unscale_")
         parameters = with_gradients(optimizer)
         check.parameters = frozenset(parameters)
         if any(c is not check and c.parameters & check.parameters for c in self._checks.values()):
@@ -158,7 +131,7 @@ class GradScaler:
                 "step() was given a closure, whose gradients would be neither unscaled nor "
                 "checked; call backward before step()"
             )
-        check = self._check_for("step", optimizer)
+        check = self._check_of(optimizer, "step")
         if check.stage == "ready":
             self.unscale_(optimizer)
         if check.largest is None:
@@ -185,25 +158,17 @@ class GradScaler:
         if not self._enabled:
             return
         self._require_scaled("update")
-        found = [check.largest for check in self._checks.values() if check.largest is not None]
         if new_scale is not None:
             self._state = replace(self._state, scale=_as_scale(new_scale))
-        elif not found:
-            raise ScalerOrderError(
-                "update() was called, but no gradient was checked for inf and NaN since the last "
-                "one; call step(optimizer) first"
-            )
+            message = None
         else:
-            self._follow_policy(largest(found))
-        losses = list(self._losses)
+            message = self._follow_policy()
         self._checks.clear()
         self._losses.clear()
-        if new_scale is None and self.trace[-1].found_inf:
-            message = diagnose(self.trace, self._state.scale, [float(loss) for loss in losses])
-            if self._state.scale == 0:
-                raise FloatingPointError(message)
-            if message is not None:
-                warnings.warn(message, LossScaleWarning, stacklevel=2)
+        if self._state.scale == 0:
+            raise FloatingPointError(message)
+        if message is not None:
+            warnings.warn(message, LossScaleWarning, stacklevel=2)
 
     # Settings and state
 
@@ -269,20 +234,15 @@ class GradScaler:
 
     # Inside
 
-    def _check_for(self, call: str, optimizer: Optimizer) -> _Check:
-        """Where the optimizer stands, if `call` may come now."""
+    def _check_of(self, optimizer: Optimizer, call: str) -> Check:
         if not hasattr(optimizer, "param_groups"):
             raise TypeError(
                 f"{call}() was given a {type(optimizer).__name__}, which has no param_groups; it "
                 "takes the optimizer"
             )
         self._require_scaled(call)
-        check = self._checks.setdefault(optimizer, _Check())
-        if (call, check.stage) in _WRONG_ORDER:
-            raise ScalerOrderError(
-                f"{call}() was called for an optimizer that was {check.stage} since the last "
-                f"update(): it {_WRONG_ORDER[call, check.stage]}"
-            )
+        check = self._checks.setdefault(optimizer, Check())
+        check.allow(call)
         return check
 
     def _require_scaled(self, call: str) -> None:
@@ -292,16 +252,26 @@ class GradScaler:
                 "scale(loss).backward() on this same scaler first"
             )
 
-    def _follow_policy(self, largest: float) -> None:
+    def _follow_policy(self) -> str | None:
+        """Choose the next scale and record the step; what is wrong, if something is."""
+        checks = [check for check in self._checks.values() if check.largest is not None]
+        if not checks:
+            raise ScalerOrderError(
+                "update() was called, but no gradient was checked for inf and NaN since the last "
+                "one; call step(optimizer) first"
+            )
         record = ScaleRecord(
             step=len(self.trace),
             scale=self._state.scale,
-            largest=largest / self._state.scale,
-            found_inf=not math.isfinite(largest),
-            skipped=any(c.found_inf and c.stage == "stepped" for c in self._checks.values()),
+            largest=largest(check.largest or 0.0 for check in checks) / self._state.scale,
+            found_inf=any(check.found_inf for check in checks),
+            skipped=any(check.found_inf and check.stage == "stepped" for check in checks),
         )
         self._state = self._policy.next(self._state, record.found_inf, record.largest)
         self.trace.append(record)
+        if not record.found_inf:
+            return None  # without a look at the losses, which may be on a GPU
+        return diagnose(self.trace, self._state.scale, [float(loss) for loss in self._losses])
 
     def _dynamic(self) -> DynamicLossScale:
         if not isinstance(self._policy, DynamicLossScale):
@@ -314,12 +284,11 @@ class GradScaler:
 
 def _as_scale(new_scale: float | Tensor) -> float:
     """The number that a user sets as the scale."""
-    if isinstance(new_scale, Tensor) and (new_scale.size != 1 or new_scale.requires_grad):
-        raise SettingError(
-            f"update() was given a tensor of shape {new_scale.shape} as new scale; it takes a "
-            "number, or a tensor of one element that requires no gradient"
-        )
-    scale = in_float32(float(new_scale))
+    unfit = isinstance(new_scale, Tensor) and (new_scale.size != 1 or new_scale.requires_grad)
+    scale = math.nan if unfit else in_float32(float(new_scale))
     if not 0 < scale < math.inf:
-        raise SettingError(f"update() was given {scale} as new scale; give a positive finite one")
+        raise SettingError(
+            f"update() was given {new_scale!r} as new scale; it takes a positive finite number, or "
+            "a tensor with one that requires no gradient"
+        )
     return scale

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleState:
-    """What a policy remembers from step to step.
+    """What is remembered from step to step; each policy uses the part that it names.
 
-    `scale`: the factor S. `clean_steps`: steps since it last grew or inf or NaN was found (the
-    growth counter). `overflows`: steps with inf or NaN, counted as the policy needs them.
-    `measured`, `log2_mean`, `log2_variance`: how often log2 of the largest gradient was measured,
-    its mean and its variance.
+    `scale`: the factor S. `clean_steps`: steps since it grew, or since inf or NaN was found (the
+    growth counter). `overflows`: steps with inf or NaN, as the policy counts them. `measured`,
+    `log2_mean`, `log2_variance`: how often log2 of the largest gradient was measured, its mean and
+    its variance.
     """
 
     scale: float
@@ -41,33 +41,26 @@ class SettingError(ValueError, AssertionError):
     """A setting that makes no sense (PyTorch raises AssertionError here)."""
 
 
-# What each setting must lie strictly between.
-_BOUNDS = {
-    "init_scale": (0, math.inf),
-    "growth_factor": (1, math.inf),
-    "backoff_factor": (0, 1),
-    "growth_interval": (0, math.inf),
-    "hysteresis": (0, math.inf),
-    "min_scale": (0, math.inf),
-    "max_scale": (0, math.inf),
-    "deviations": (0, math.inf),
-    "decay": (0, 1),
-}
+# What a setting must lie strictly between; those not named here must be positive.
+_BOUNDS = {"growth_factor": (1, math.inf), "backoff_factor": (0, 1), "decay": (0, 1)}
+# Entries of a saved state that PyTorch calls otherwise.
+_SAVED_AS = {"clean_steps": "_growth_tracker"}
 
 
 @dataclass(frozen=True)
 class LossScalePolicy(ABC):
-    """A rule for the next loss scale. `init_scale` is the first.
+    """A rule for the next loss scale; `init_scale` is the first.
 
     Raises:
         SettingError (a ValueError): a setting that makes no sense, such as a growth factor of 1.
     """
 
     init_scale: float = 2.0**16
+    remembers: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            low, high = _BOUNDS.get(name, (-math.inf, math.inf))
+            low, high = _BOUNDS.get(name, (0, math.inf))
             if not low < value < high:
                 raise SettingError(
                     f"{type(self).__name__} was given {name}={value}; it must be above {low} and "
@@ -88,33 +81,25 @@ class LossScalePolicy(ABC):
         """
 
     def state_dict(self, state: ScaleState) -> dict[str, Any]:
-        """Settings and state as plain values, for a checkpoint."""
-        return {"policy": type(self).__name__, **asdict(self), **asdict(state)}
+        """State and settings as plain numbers, for a checkpoint; named as in PyTorch."""
+        settings = {name: value for name, value in asdict(self).items() if name != "init_scale"}
+        return {_SAVED_AS.get(n, n): getattr(state, n) for n in self.remembers} | settings
 
     def restored(self, saved: dict[str, Any]) -> tuple[Self, ScaleState]:
-        """A policy of this kind with the saved settings, and the saved state.
+        """The policy with the saved settings, and the saved state.
 
         Raises:
             ValueError: the state of another policy, or an incomplete one.
         """
-        own, kind = type(self).__name__, saved.get("policy", DynamicLossScale.__name__)
-        if kind != own:
+        expected = self.state_dict(self.start)
+        if set(saved) != set(expected):
             raise ValueError(
-                f"the loss scale was saved by a {kind}, but this scaler's policy is a {own}; make "
-                "it with the policy that was saved"
+                f"a loss scale was to be restored from {', '.join(saved)}, but a "
+                f"{type(self).__name__} needs {', '.join(expected)}; use the policy that was saved"
             )
-        try:
-            return self._restored(saved)
-        except KeyError as missing:
-            raise ValueError(
-                f"the saved state of the loss scale lacks {missing}, it has only "
-                f"{', '.join(saved)}; give what state_dict() returned"
-            ) from None
-
-    def _restored(self, saved: dict[str, Any]) -> tuple[Self, ScaleState]:
-        settings = {field.name: saved[field.name] for field in fields(self)}
-        state = {field.name: saved[field.name] for field in fields(ScaleState)}
-        return type(self)(**settings), ScaleState(**state)
+        state = {name: saved[_SAVED_AS.get(name, name)] for name in self.remembers}
+        settings = {name: saved[name] for name in asdict(self) if name in saved}
+        return replace(self, **settings), ScaleState(**state)
 
 
 @dataclass(frozen=True)
@@ -128,37 +113,19 @@ class DynamicLossScale(LossScalePolicy):
     growth_factor: float = 2.0
     backoff_factor: float = 0.5
     growth_interval: int = 2000
+    remembers = ("scale", "clean_steps")
 
     def next(self, state: ScaleState, found_inf: bool, largest: float = 0.0) -> ScaleState:
         if found_inf:
-            return replace(state, scale=self._reduced(state.scale), clean_steps=0)
+            return replace(
+                state, scale=in_float32(state.scale * self.backoff_factor), clean_steps=0
+            )
         # Exactly equal, as in PyTorch: an interval made shorter than the run of clean steps that is
         # under way counts from the next overflow on.
-        if state.clean_steps + 1 == self.growth_interval:
-            return replace(state, scale=self._grown(state.scale), clean_steps=0)
-        return replace(state, clean_steps=state.clean_steps + 1)
-
-    def _reduced(self, scale: float) -> float:
-        return in_float32(scale * self.backoff_factor)
-
-    def _grown(self, scale: float) -> float:
-        product = in_float32(scale * self.growth_factor)
-        return product if math.isfinite(product) else scale
-
-    def state_dict(self, state: ScaleState) -> dict[str, Any]:
-        """The entries of PyTorch's GradScaler."""
-        return {
-            "scale": state.scale,
-            "growth_factor": self.growth_factor,
-            "backoff_factor": self.backoff_factor,
-            "growth_interval": self.growth_interval,
-            "_growth_tracker": state.clean_steps,
-        }
-
-    def _restored(self, saved: dict[str, Any]) -> tuple[Self, ScaleState]:
-        names = ("growth_factor", "backoff_factor", "growth_interval")
-        policy = replace(self, **{name: saved[name] for name in names})
-        return policy, ScaleState(saved["scale"], saved["_growth_tracker"])
+        if state.clean_steps + 1 != self.growth_interval:
+            return replace(state, clean_steps=state.clean_steps + 1)
+        grown = in_float32(state.scale * self.growth_factor)
+        return replace(state, scale=grown if math.isfinite(grown) else state.scale, clean_steps=0)
 
 
 @dataclass(frozen=True)
@@ -181,6 +148,7 @@ class GradualLossScale(LossScalePolicy):
     init_scale: float = 1.0
     growth_interval: int = 1000
     max_scale: float = 65504.0
+    remembers = ("scale", "overflows")
 
     def next(self, state: ScaleState, found_inf: bool, largest: float = 0.0) -> ScaleState:
         growth = 2.0 ** (1 / self.growth_interval) if state.overflows else 2.0
@@ -203,17 +171,16 @@ class HysteresisLossScale(LossScalePolicy):
     growth_interval: int = 1000
     hysteresis: int = 2
     min_scale: float = 1.0
+    remembers = ("scale", "clean_steps", "overflows")
 
     def next(self, state: ScaleState, found_inf: bool, largest: float = 0.0) -> ScaleState:
+        scale, overflows = state.scale, state.overflows + found_inf
         if found_inf:
-            overflows = state.overflows + 1
-            forgiven = overflows < self.hysteresis
-            scale = (
-                state.scale if forgiven else max(state.scale / 2, min(self.min_scale, state.scale))
-            )
-            return replace(state, scale=scale, clean_steps=0, overflows=overflows)
+            if overflows >= self.hysteresis:
+                scale = max(scale / 2, min(scale, self.min_scale))
+            return replace(state, scale=in_float32(scale), clean_steps=0, overflows=overflows)
         if state.clean_steps + 1 == self.growth_interval:
-            scale = min(state.scale * 2, 2.0**127)  # float32's largest power of two
+            scale = min(scale * 2, 2.0**127)  # float32's largest power of two
             return replace(state, scale=scale, clean_steps=0, overflows=0)
         return replace(state, clean_steps=state.clean_steps + 1)
 
@@ -235,6 +202,7 @@ class LogMaxLossScale(LossScalePolicy):
     decay: float = 0.99
     growth_interval: int = 1000
     max_scale: float = 2.0**24
+    remembers = tuple(ScaleState.__dataclass_fields__)
 
     def next(self, state: ScaleState, found_inf: bool, largest: float = 0.0) -> ScaleState:
         if found_inf:
@@ -246,20 +214,18 @@ class LogMaxLossScale(LossScalePolicy):
         state = replace(state, clean_steps=clean, overflows=headroom)
         if largest == 0:
             return state  # no exponent to learn from
-        state = self._measured(state, math.log2(largest))
-        cutoff = state.log2_mean + self.deviations * math.sqrt(state.log2_variance)
-        exponent = math.floor(16 - cutoff) - headroom
-        return replace(state, scale=2.0 ** max(0, min(exponent, math.log2(self.max_scale))))
-
-    def _measured(self, state: ScaleState, x: float) -> ScaleState:
-        """Running mean and variance with `x` in them; plain averages while there is little past."""
+        # Plain averages at first; later the past has the share `decay`.
         past = min(self.decay, state.measured / (state.measured + 1))
-        distance = x - state.log2_mean
+        distance = math.log2(largest) - state.log2_mean
+        mean = state.log2_mean + (1 - past) * distance
+        variance = past * (state.log2_variance + (1 - past) * distance**2)
+        exponent = math.floor(16 - mean - self.deviations * math.sqrt(variance)) - headroom
         return replace(
             state,
+            scale=2.0 ** max(0, min(exponent, math.floor(math.log2(self.max_scale)))),
             measured=state.measured + 1,
-            log2_mean=state.log2_mean + (1 - past) * distance,
-            log2_variance=past * (state.log2_variance + (1 - past) * distance**2),
+            log2_mean=mean,
+            log2_variance=variance,
         )
 
 

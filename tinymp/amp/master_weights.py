@@ -27,8 +27,8 @@ from tinymp.formats import float32, rounding
 class MasterWeights:
     """A float32 master for each parameter that is narrower than float32.
 
-    A float32 or float64 parameter is its own master. With `enabled=False` every parameter is, so
-    that one training loop serves with and without masters.
+    Every other parameter is its own master, and with `enabled=False` all are: one training loop
+    serves with and without masters.
 
     Raises:
         TypeError: a parameter that is not a floating-point tensor.
@@ -42,17 +42,19 @@ class MasterWeights:
                 "MasterWeights was given no parameters; pass model.parameters() (an iterator that "
                 "was walked once before is empty)"
             )
-        for parameter in self._model:
-            if not isinstance(parameter, Tensor) or parameter.dtype.kind != "float":
-                given = parameter.dtype.name if isinstance(parameter, Tensor) else type(parameter)
+        for p in self._model:
+            if not isinstance(p, Tensor) or p.dtype.kind != "float":
+                given = p.dtype.name if isinstance(p, Tensor) else type(p).__name__
                 raise TypeError(
                     f"MasterWeights was given a parameter of {given}; it takes float tensors"
                 )
         self._masters = [
-            _master_of(p) if enabled and p.dtype.itemsize < float32.itemsize else p
+            p.detach().to(float32).requires_grad_(p.requires_grad)
+            if enabled and p.dtype.itemsize < float32.itemsize
+            else p
             for p in self._model
         ]
-        self._dtypes = [parameter.dtype for parameter in self._model]
+        self._dtypes = [p.dtype for p in self._model]
 
     def parameters(self) -> list[Tensor]:
         """The masters, in the order of the model's parameters: what the optimizer is built on."""
@@ -69,7 +71,7 @@ class MasterWeights:
         Raises:
             RuntimeError: none of the parameters has a gradient, or the model was converted since.
         """
-        if all(parameter.grad is None for parameter in self._model):
+        if all(p.grad is None for p in self._model):
             raise RuntimeError(
                 f"copy_gradients found no gradient in any of the {len(self._model)} parameters; "
                 "call backward first, on a loss of the model that these masters were made of"
@@ -94,12 +96,13 @@ class MasterWeights:
                 parameter.copy_(master)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The masters by position; those that are the model's own parameters are left out.
+        """The masters by position, without those that are parameters of the model themselves.
 
-        Without them a resumed run would begin with rounded weights. They share storage with the
+        A run that is resumed without them starts from rounded weights. They share storage with the
         masters: training on changes them.
         """
-        return {name: master.data for name, master in self._named()}
+        pairs = enumerate(zip(self._model, self._masters, strict=True))
+        return {str(i): master.data for i, (p, master) in pairs if p is not master}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """Copy saved masters into these.
@@ -107,35 +110,25 @@ class MasterWeights:
         Raises:
             RuntimeError: other positions or shapes than the masters have; nothing is changed then.
         """
-        own, given = dict(self._named()), {name: x.shape for name, x in state_dict.items()}
-        wanted = {name: master.shape for name, master in own.items()}
-        if given != wanted:
+        own = self.state_dict()
+        given = {name: master.shape for name, master in state_dict.items()}
+        expected = {name: master.shape for name, master in own.items()}
+        if given != expected:
             raise RuntimeError(
-                f"load_state_dict was given masters {given}, but this model's are {wanted}; load "
+                f"load_state_dict was given masters {given}, but this model's are {expected}; load "
                 "the state that was saved with this model"
             )
-        with no_grad():
-            for name, master in own.items():
-                master.copy_(state_dict[name])
-
-    def _named(self) -> list[tuple[str, Tensor]]:
-        pairs = enumerate(zip(self._model, self._masters, strict=True))
-        return [(str(i), master) for i, (parameter, master) in pairs if parameter is not master]
+        for name, master in own.items():
+            master.copy_(state_dict[name])
 
     def _pairs(self, call: str) -> list[tuple[Tensor, Tensor]]:
-        """Parameters that have a master of their own, with it."""
-        trios = zip(self._model, self._masters, self._dtypes, strict=True)
-        for parameter, master, dtype in trios:
-            if parameter.dtype is not dtype or parameter.device != master.device:
+        """Parameters with a master of their own; all must be what they were at the start."""
+        pairs = list(zip(self._model, self._masters, strict=True))
+        for (p, master), dtype in zip(pairs, self._dtypes, strict=True):
+            if p.dtype is not dtype or p.device != master.device:
                 raise RuntimeError(
-                    f"{call} found a parameter of shape {parameter.shape} that was {dtype.name} on "
-                    f"{master.device} when its master was made, and is {parameter.dtype.name} on "
-                    f"{parameter.device} now; convert and move the model first, then make "
-                    "MasterWeights of it"
+                    f"{call} found a parameter of shape {p.shape} that was {dtype.name} on "
+                    f"{master.device} when its master was made, and is {p.dtype.name} on "
+                    f"{p.device} now; convert and move the model first, then make MasterWeights"
                 )
-        pairs = zip(self._model, self._masters, strict=True)
-        return [(parameter, master) for parameter, master in pairs if parameter is not master]
-
-
-def _master_of(parameter: Tensor) -> Tensor:
-    return parameter.detach().to(float32).requires_grad_(parameter.requires_grad)
+        return [(p, master) for p, master in pairs if p is not master]

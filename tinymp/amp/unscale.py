@@ -1,13 +1,51 @@
-"""Dividing gradients by the loss scale, and looking for inf and NaN on the way."""
+"""Dividing an optimizer's gradients by the loss scale, once a step, and looking for inf and NaN."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from tinymp.autograd import Tensor, no_grad
 from tinymp.formats import float32
 from tinymp.optim import Optimizer
+
+
+class ScalerOrderError(RuntimeError, AssertionError):
+    """Calls in an order that makes no sense (PyTorch raises the one or the other)."""
+
+
+# The calls that are errors, by the stage that an optimizer is in.
+_WRONG_ORDER = {
+    ("unscale_", "unscaled"): "would divide the gradients by the scale twice; call it once a step",
+    ("unscale_", "stepped"): "comes after step(), which has unscaled the gradients; call it before",
+    (
+        "step",
+        "stepped",
+    ): "would be the second step on these gradients; call update() after the first",
+}
+
+
+@dataclass
+class Check:
+    """Where an optimizer stands since the last update, and what its gradients held."""
+
+    stage: Literal["ready", "unscaled", "stepped"] = "ready"
+    largest: float | None = None  # absolute value, still scaled; None: there was no gradient
+    parameters: frozenset[Tensor] = frozenset()
+
+    @property
+    def found_inf(self) -> bool:
+        return self.largest is not None and not math.isfinite(self.largest)
+
+    def allow(self, call: str) -> None:
+        """Raise a ScalerOrderError if `call` may not come at this stage."""
+        if (call, self.stage) in _WRONG_ORDER:
+            raise ScalerOrderError(
+                f"{call}() was called for an optimizer that was {self.stage} since the last "
+                f"update(): it {_WRONG_ORDER[call, self.stage]}"
+            )
 
 
 def with_gradients(optimizer: Optimizer) -> list[Tensor]:
@@ -31,11 +69,7 @@ def with_gradients(optimizer: Optimizer) -> list[Tensor]:
 
 
 def unscale(parameters: list[Tensor], scale: float) -> float | None:
-    """Divide the parameters' gradients by `scale`, in place.
-
-    Returns the largest absolute value that they had before; inf or NaN if there was one, None if
-    there are no parameters.
-    """
+    """Divide gradients in place. Returns their largest absolute value before; None without any."""
     extremes = []
     with no_grad():
         for parameter in parameters:
