@@ -1,0 +1,176 @@
+"""A run that was interrupted, or killed at any moment, continues bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tinymp as mp
+from tinymp.train import CheckpointError, EpochRecord, fit
+
+COMMAND = [sys.executable, "-m", "tinymp", "train", "digits", "--hidden", "16"]
+COMMAND += ["--batch-size", "128", "--growth-interval", "3"]
+
+
+def stop_after(epoch: int) -> Any:
+    def on_epoch(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
+def without_times(records: list[EpochRecord]) -> list[dict[str, Any]]:
+    return [{**vars(record), "seconds": None} for record in records]
+
+
+@pytest.mark.parametrize("policy", ["fp16", "fp32", "bf16", "bf16-naive-stochastic", "bf16-kahan"])
+def test_two_epochs_and_two_more_are_four(runs: Any, policy: str) -> None:
+    training, straight = runs.begin("straight", policy=policy)
+    fit(training, straight)
+
+    training, broken = runs.begin("broken", policy=policy)
+    with pytest.raises(KeyboardInterrupt):
+        fit(training, broken, on_epoch=stop_after(2))
+    mp.manual_seed(12345)  # whatever the process did in between
+    training, broken = runs.resume("broken")
+    assert training.epoch == 2
+    fit(training, broken)
+
+    assert broken.checkpoint.read_bytes() == straight.checkpoint.read_bytes()
+    assert without_times(broken.read_history()) == without_times(straight.read_history())
+
+
+def test_the_same_seed_repeats_and_another_does_not(runs: Any) -> None:
+    contents = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        training, folder = runs.begin(name, seed=seed, epochs=1)
+        fit(training, folder)
+        contents.append(folder.checkpoint.read_bytes())
+    assert contents[0] == contents[1]
+    assert contents[0] != contents[2]
+
+
+def test_resuming_before_the_first_epoch_is_beginning(runs: Any) -> None:
+    training, _ = runs.begin("a", epochs=1)
+    resumed, folder = runs.resume("a")
+    fit(resumed, folder)
+    straight, other = runs.begin("b", epochs=1)
+    fit(straight, other)
+    assert folder.checkpoint.read_bytes() == other.checkpoint.read_bytes()
+
+
+def test_a_finished_run_is_left_as_it_is(runs: Any) -> None:
+    training, folder = runs.begin("a", epochs=1)
+    fit(training, folder)
+    before = folder.checkpoint.read_bytes(), folder.history.read_bytes()
+    fit(*runs.resume("a"))
+    assert (folder.checkpoint.read_bytes(), folder.history.read_bytes()) == before
+
+
+@pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
+def test_a_failing_disk_keeps_the_last_epoch(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    training, folder = runs.begin("a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(training, folder, on_epoch=stop_after(1))
+    checkpoint = folder.checkpoint.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(failing, fail)
+        fit(training, folder)
+    assert folder.checkpoint.read_bytes() == checkpoint
+
+    fit(*runs.resume("a"))
+    straight, other = runs.begin("b")
+    fit(straight, other)
+    assert folder.checkpoint.read_bytes() == other.checkpoint.read_bytes()
+    assert without_times(folder.read_history()) == without_times(other.read_history())
+
+
+def test_a_line_beyond_the_checkpoint_is_cut_off(runs: Any) -> None:
+    training, folder = runs.begin("a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(training, folder, on_epoch=stop_after(2))
+    lines = folder.history.read_text(encoding="utf-8")
+    with folder.history.open("a", encoding="utf-8") as file:
+        file.write(lines.splitlines()[0] + '\n{"epoch": 3, "lo')  # killed while it wrote
+    assert len(folder.read_history()) == 3
+    runs.resume("a")
+    assert folder.history.read_text(encoding="utf-8") == lines
+
+
+def test_lost_lines_are_refused(runs: Any) -> None:
+    training, folder = runs.begin("a", epochs=1)
+    fit(training, folder)
+    folder.history.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"has 0 lines, but the checkpoint was made after epoch 1"
+    ):
+        runs.resume("a")
+
+
+def test_the_checkpoint_of_another_run_is_refused(runs: Any) -> None:
+    _, one = runs.begin("one", seed=1)
+    _, other = runs.begin("other", seed=2)
+    one.checkpoint.write_bytes(other.checkpoint.read_bytes())
+    with pytest.raises(
+        CheckpointError, match=r"another run: it was made with seed 2, but .* says 1"
+    ):
+        runs.resume("one")
+
+
+def test_the_state_of_another_model_is_refused_and_changes_nothing(runs: Any) -> None:
+    training = runs.training(hidden=(16,))
+    before = [p.storage.tobytes() for p in training.model.parameters()]
+    state = runs.training(hidden=(8,)).state()
+    with pytest.raises(CheckpointError, match=r"'0.weight' is float16\[8, 64\] there, but"):
+        training.load(state, Path("checkpoint"))
+    state = {**training.state(), "masters": {}}
+    with pytest.raises(CheckpointError, match=r"'0' is nothing there, but float32\[16, 64\]"):
+        training.load(state, Path("checkpoint"))
+    assert [p.storage.tobytes() for p in training.model.parameters()] == before
+
+
+def test_a_folder_with_a_run_is_not_overwritten(runs: Any) -> None:
+    _, folder = runs.begin("a")
+    before = folder.checkpoint.read_bytes()
+    with pytest.raises(FileExistsError, match=r"holds checkpoint.safetensors of an earlier run"):
+        runs.begin("a", seed=5)
+    assert folder.checkpoint.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_killed_at_any_moment_it_continues_bit_for_bit(tmp_path: Path) -> None:
+    """Three times kill -9 in the middle of an epoch; then compare with a run left in peace."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    command = [*COMMAND, "--epochs", "12"]
+    subprocess.run([*command, "--out", straight], check=True, capture_output=True)
+
+    process = subprocess.Popen([*command, "--out", killed], stdout=subprocess.DEVNULL)
+    checkpoint = killed / "checkpoint.safetensors"
+    for delay in (0.02, 0.05, 0.08):
+        written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None and (
+            not checkpoint.exists() or checkpoint.stat().st_mtime_ns == written
+        ):
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = subprocess.Popen(
+            [*COMMAND[:5], "--resume", "--out", killed], stdout=subprocess.DEVNULL
+        )
+    assert process.wait() == 0
+    assert checkpoint.read_bytes() == (straight / "checkpoint.safetensors").read_bytes()

@@ -1,0 +1,34 @@
+"""Training: the loop, its checkpoints, and the folder that keeps a run."""
+
+from __future__ import annotations
+
+from tinymp.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from tinymp.train.configuration import Configuration
+from tinymp.train.history import EpochRecord
+from tinymp.train.loop import StepRecord, evaluate, fit, train_epoch, train_step
+from tinymp.train.measure import Footprint, measure
+from tinymp.train.plot import plot_history
+from tinymp.train.run_folder import RunFolder
+from tinymp.train.task import TASKS, Task, make_task
+from tinymp.train.training import Training
+
+__all__ = [
+    "TASKS",
+    "CheckpointError",
+    "Configuration",
+    "EpochRecord",
+    "Footprint",
+    "RunFolder",
+    "StepRecord",
+    "Task",
+    "Training",
+    "evaluate",
+    "fit",
+    "make_task",
+    "measure",
+    "plot_history",
+    "read_checkpoint",
+    "train_epoch",
+    "train_step",
+    "write_checkpoint",
+]

@@ -1,0 +1,74 @@
+"""What decides how a training run goes: the same configuration, the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The settings of a run, as its folder keeps them in `configuration.json`.
+
+    Attributes:
+        data: the data set, one of `train.TASKS`.
+        policy: the mixed-precision policy, one of `amp`'s presets.
+        epochs: passes over the training set; the learning rate falls to zero over all of them.
+        batch_size: examples in a step.
+        microbatches: parts in which a batch passes the model; their gradients are added up.
+        lr: the learning rate at its highest, after warm-up.
+        hidden: the widths of the hidden layers.
+        growth_interval: clean steps in a row after which a dynamic loss scale doubles. PyTorch's
+            2000 suits long runs; in a short one the scale would hardly move.
+        clip: the largest norm of the gradient of all parameters; a longer one is shortened.
+        seed: of the initial parameters and the order of the data, 0 to 2**64 - 1.
+        device: "cpu" or "cuda".
+    """
+
+    data: str = "digits"
+    policy: str = "fp16"
+    epochs: int = 30
+    batch_size: int = 32
+    microbatches: int = 1
+    lr: float = 0.005
+    hidden: tuple[int, ...] = (128, 64)
+    growth_interval: int = 100
+    clip: float = 1.0
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        counts = ("epochs", "batch_size", "microbatches", "growth_interval")
+        smallest = {name: getattr(self, name) for name in counts}
+        smallest["hidden"] = min(self.hidden, default=1)
+        for name, value in smallest.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, but {value} was given")
+        for name, size in {"lr": self.lr, "clip": self.clip}.items():
+            if not 0 < size < float("inf"):
+                raise ValueError(f"{name} must be a positive number, but {size} was given")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be from 0 to 2**64 - 1, but {self.seed} was given")
+        if self.microbatches > self.batch_size:
+            raise ValueError(
+                f"batches of {self.batch_size} examples cannot be cut into {self.microbatches} "
+                "microbatches; choose fewer, or a larger batch_size"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings by name, as JSON can hold them."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Configuration:
+        """The configuration that `as_dict` described.
+
+        Raises:
+            ValueError: a setting that no configuration has, or a value out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := [name for name in settings if name not in known]:
+            raise ValueError(f"unknown setting {unknown[0]!r}; expected one of {', '.join(known)}")
+        hidden = settings.get("hidden", cls.hidden)
+        return cls(**{**settings, "hidden": tuple(hidden)})

@@ -1,0 +1,116 @@
+"""Everything that training reads and changes, put together from a task and a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+from tinymp.amp.loss_scale import DynamicLossScale
+from tinymp.amp.policy import Policy, get_policy
+from tinymp.autograd import Tensor
+from tinymp.data import DataLoader
+from tinymp.devices import get_device, get_rng_state, manual_seed, set_rng_state
+from tinymp.optim import AdamW
+from tinymp.optim.lr_scheduler import LambdaLR
+from tinymp.train.checkpoint import refuse_other_model
+from tinymp.train.configuration import Configuration
+from tinymp.train.task import Task
+
+
+class Training:
+    """A model in training: its policy, masters, optimizer, loss scaler, schedule and data.
+
+    `epoch` counts the complete epochs, `skipped_steps` the steps skipped so far. Making a Training
+    seeds the default generator.
+
+    Raises:
+        ValueError: an unknown policy; the message lists those there are.
+        RuntimeError: a device that is not there.
+    """
+
+    def __init__(self, task: Task, configuration: Configuration) -> None:
+        device = get_device(configuration.device).name
+        self.task = task
+        self.configuration = configuration
+        self.policy = _adapted(get_policy(configuration.policy), configuration)
+        manual_seed(configuration.seed)
+        self.model = self.policy.cast_model(task.model().to(device))
+        self.masters = self.policy.make_masters(self.model)
+        self.optimizer = AdamW(
+            self.masters.parameters(), lr=configuration.lr, **self.policy.optimizer_options()
+        )
+        self.scaler = self.policy.make_scaler()
+        self.loader = DataLoader(
+            task.train,
+            configuration.batch_size,
+            shuffle=True,
+            seed=configuration.seed,
+            device=device,
+        )
+        steps = configuration.epochs * len(self.loader)
+        self.schedule = LambdaLR(self.optimizer, warmup_then_cosine(steps))
+        self.epoch = 0
+        self.skipped_steps = 0
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps to come depend on, for a checkpoint."""
+        return {
+            "epoch": self.epoch,
+            "skipped_steps": self.skipped_steps,
+            "model": self.model.state_dict(),
+            "masters": self.masters.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": get_rng_state(),
+        }
+
+    def load(self, state: dict[str, Any], source: Path) -> None:
+        """Continue from a state read from the checkpoint `source`.
+
+        Raises:
+            CheckpointError: the state of another model. Nothing is changed then.
+        """
+        own = self.state()
+        for part in ("model", "masters"):
+            refuse_other_model(source, state[part], own[part])
+        self.model.load_state_dict(state["model"])
+        self.masters.load_state_dict(state["masters"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.epoch = state["epoch"]
+        self.skipped_steps = state["skipped_steps"]
+        set_rng_state(tuple(state["random"]))
+
+
+def forward(training: Training, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs of the model and their mean loss, in the formats that the policy chooses."""
+    policy = training.policy
+    with policy.rounding_context(), policy.autocast_context():
+        outputs = policy.cast_output(training.model(policy.cast_input(inputs)))
+        return outputs, training.task.loss(outputs, targets)
+
+
+def _adapted(policy: Policy, configuration: Configuration) -> Policy:
+    """The policy with the run's growth interval, where its loss scale is a dynamic one."""
+    if not isinstance(policy.scaler, DynamicLossScale):
+        return policy
+    scaler = replace(policy.scaler, growth_interval=configuration.growth_interval)
+    return replace(policy, scaler=scaler)
+
+
+def warmup_then_cosine(steps: int) -> Callable[[int], float]:
+    """Factor of the learning rate at each step: up in a twentieth of them, half a cosine to 0."""
+    warmup = steps // 20
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2
+
+    return factor
