@@ -1,0 +1,50 @@
+"""The command line: `tinymp train`, `tinymp bits`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from tinymp.cli.bits import bits
+from tinymp.cli.train import train
+
+app = typer.Typer(
+    name="tinymp",
+    help="Train networks in mixed precision, and look at the numbers inside.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# A negative number looks like an option; what is no option is the number.
+app.command(context_settings={"ignore_unknown_options": True})(bits)
+app.command()(train)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"tinymp {version('tinymp')}")
+        except PackageNotFoundError:
+            typer.echo("tinymp, run from its source folder without being installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    for stream in (sys.stdout, sys.stderr):
+        # A Windows pipe may know no "×"; a question mark serves better than a crash.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    app()

@@ -1,0 +1,30 @@
+"""How the commands speak: results to standard output, one clear line to standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes; the last is what shells use for Ctrl-C
+
+
+def console() -> Console:
+    """Where results go: in colour to a terminal, as plain text into a file or a pipe."""
+    return Console(highlight=False)
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Report what the user got wrong in one line, and end with exit code 2.
+
+    For the part of a command that reads its input. What fails later is a bug, and shows a
+    traceback.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        typer.echo(f"tinymp: {error}", err=True)
+        raise typer.Exit(BAD_INPUT) from None

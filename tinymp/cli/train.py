@@ -1,0 +1,176 @@
+"""`tinymp train digits --policy fp16`: train, watch, and keep what was reached in a folder."""
+
+from __future__ import annotations
+
+import math
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tinymp.cli.console import FAILED, INTERRUPTED, bad_input, console
+from tinymp.train.configuration import Configuration
+
+_DEFAULT = Configuration()
+
+
+def _setting(name: str, text: str) -> Any:
+    """An option for a setting of the configuration; where it is not given, its value is None."""
+    return typer.Option(help=text, show_default=str(getattr(_DEFAULT, name)))
+
+
+def train(
+    data: Annotated[
+        str | None, typer.Argument(help="What to learn.", show_default=_DEFAULT.data)
+    ] = None,
+    policy: Annotated[
+        str | None,
+        _setting("policy", "Mixed-precision policy: fp32, fp16, bf16, fp16-naive, bf16-naive, ..."),
+    ] = None,
+    epochs: Annotated[int | None, _setting("epochs", "Passes over the training set.")] = None,
+    batch_size: Annotated[int | None, _setting("batch_size", "Examples in a step.")] = None,
+    microbatches: Annotated[
+        int | None, _setting("microbatches", "Parts in which a batch passes the model.")
+    ] = None,
+    lr: Annotated[float | None, _setting("lr", "Highest learning rate.")] = None,
+    hidden: Annotated[
+        str | None, typer.Option(help="Widths of the hidden layers.", show_default="128,64")
+    ] = None,
+    growth_interval: Annotated[
+        int | None,
+        _setting("growth_interval", "Clean steps after which a dynamic loss scale doubles."),
+    ] = None,
+    clip: Annotated[float | None, _setting("clip", "Largest norm of the gradient.")] = None,
+    seed: Annotated[int | None, _setting("seed", "The same seed repeats a run exactly.")] = None,
+    device: Annotated[
+        str | None, _setting("device", "cpu, cuda, or auto: cuda where there is one.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run.", show_default="a new one, runs/DATA-POLICY"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out, bit for bit.")
+    ] = False,
+) -> None:
+    """Train a network in mixed precision; keep configuration, history, checkpoint and plot."""
+    from tinymp.cli.report import Watcher, summary
+    from tinymp.train import fit, measure
+
+    given = {
+        "data": data,
+        "policy": policy,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "microbatches": microbatches,
+        "lr": lr,
+        "hidden": hidden,
+        "growth_interval": growth_interval,
+        "clip": clip,
+        "seed": seed,
+        "device": device,
+    }
+    with bad_input():
+        settings = _read({name: value for name, value in given.items() if value is not None})
+        training, folder = _continued(out, settings) if resume else _begun(out, settings)
+
+    screen = console()
+    exit_code = 0
+    watcher = Watcher(screen, training, folder.read_history())
+    try:
+        with watcher:
+            fit(training, folder, on_step=watcher.step, on_epoch=watcher.epoch)
+    except KeyboardInterrupt:
+        exit_code = INTERRUPTED
+        folder.cut_history(folder.load()[1]["epoch"])
+        screen.print("Interrupted: the epoch that had begun is lost, all before it are kept.")
+    except FloatingPointError as collapsed:
+        exit_code = FAILED
+        screen.print(f"Training cannot go on: {collapsed}", markup=False)
+
+    history = folder.read_history()
+    screen.print(summary(training, history, measure(training)))
+    if diverged := next((r.epoch for r in history if not math.isfinite(r.loss)), None):
+        screen.print(f"The loss was NaN or infinite from epoch {diverged} on: training diverged.")
+    _draw(screen, folder, training.configuration, history)
+    screen.print(f"Everything is in {folder.path}", markup=False, soft_wrap=True)
+    if exit_code == INTERRUPTED:
+        command = f'tinymp train --resume --out "{folder.path}"'
+        screen.print(f"Continue with: {command}", markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code)
+
+
+def _read(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings as the configuration holds them."""
+    settings = dict(given)
+    if "hidden" in given:
+        try:
+            settings["hidden"] = tuple(int(width) for width in given["hidden"].split(","))
+        except ValueError:
+            raise ValueError(
+                f"--hidden {given['hidden']} is no list of widths; write whole numbers with commas "
+                "between them, as in 128,64"
+            ) from None
+    if given.get("device") == "auto":
+        settings["device"] = "cuda" if _has_gpu() else "cpu"
+    return settings
+
+
+def _has_gpu() -> bool:
+    from tinymp.devices import get_device
+
+    try:
+        get_device("cuda")
+    except RuntimeError:
+        return False
+    return True
+
+
+def _begun(out: Path | None, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """A new run in a folder of its own."""
+    from tinymp.train import RunFolder, Training, make_task
+
+    configuration = Configuration(**settings)
+    training = Training(make_task(configuration), configuration)
+    folder = RunFolder(out or _unused(f"{configuration.data}-{configuration.policy}"))
+    folder.create(configuration, training.state())
+    return training, folder
+
+
+def _unused(name: str) -> Path:
+    """The first of runs/name, runs/name-2, ... that does not exist."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+
+
+def _continued(out: Path | None, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """The run in folder `out`, as its checkpoint left it."""
+    from tinymp.train import RunFolder, Training, make_task
+
+    if out is None:
+        raise ValueError("--resume needs --out: the folder of the run to continue")
+    folder = RunFolder(out)
+    configuration, state = folder.load()
+    for name, value in settings.items():
+        kept = getattr(configuration, name)
+        if kept != value:
+            raise ValueError(
+                f"the run in {out} has {name} {kept}, but {value} was given; a run continues bit "
+                "for bit only with its own settings: leave the option out, or start a new run"
+            )
+    training = Training(make_task(configuration), configuration)
+    training.load(state, folder.checkpoint)
+    folder.cut_history(training.epoch)
+    return training, folder
+
+
+def _draw(screen: Any, folder: Any, configuration: Configuration, history: list[Any]) -> None:
+    from tinymp.train import plot_history
+
+    if not history:
+        return
+    try:
+        plot_history(history, folder.plot, f"{configuration.data}, policy {configuration.policy}")
+    except ModuleNotFoundError as missing:
+        screen.print(f"No plot: {missing}", markup=False)
