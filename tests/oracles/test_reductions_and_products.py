@@ -1,4 +1,4 @@
-"""Sums, extremes, norms, products and losses against PyTorch on the CPU, in every dtype.
+"""Sums, extremes, softmax and products against PyTorch on the CPU, in every dtype.
 
 As in `test_operations.py`, PyTorch computes in float64, and a bound is allowed before rounding
 only. Sums of n terms err by γ_n Σ|x_i|, whatever their order (Higham, Accuracy and Stability of
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import tinymp as mp
 from tinymp.formats import active_rounding
-from tinymp.testing import check_operation, unit_roundoff
+from tinymp.testing import check_operation, pytorch_oracle, unit_roundoff
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -25,20 +25,6 @@ F = torch.nn.functional
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 SHAPES = st.lists(st.integers(0, 5), min_size=1, max_size=3).map(tuple)
 a = np.abs
-
-
-def oracle(function: Callable[..., Any]) -> Any:
-    """What PyTorch computes in float64, in the form that `check_operation` asks for."""
-
-    def run(values: list[Any], gradient: Any) -> tuple[Any, list[Any]]:
-        tensors = [torch.tensor(v, requires_grad=v.dtype.kind == "f") for v in values]
-        out = function(*tensors)
-        if gradient is None:
-            return out.detach().numpy(), [None] * len(tensors)
-        found = torch.autograd.grad(out, tensors, torch.tensor(gradient))
-        return out.detach().numpy(), [g.numpy() for g in found]
-
-    return run
 
 
 def leaf(rng: Any, shape: tuple[int, ...], dtype: Any, transposed: bool = False) -> Any:
@@ -192,7 +178,7 @@ def test_reduction(name: str, dtype: Any, data: Any) -> None:
     with mp.rounding(data.draw(st.sampled_from(["nearest_even", "toward_zero"]))):
         check_operation(
             lambda x: case.ours(x, dim, keep),
-            oracle(lambda x: case.theirs(x, dim, keep)),
+            pytorch_oracle(lambda x: case.theirs(x, dim, keep)),
             [x],
             dtype,
             errors,
@@ -225,11 +211,11 @@ def test_matmul(shapes: Any, dtype: Any, transposed: bool) -> None:
 
     def errors(values: list[Any], out: Any, g: Any) -> list[Any]:
         # The same products of absolute values bound the sums of absolute terms.
-        terms, sums = oracle(torch.matmul)([a(v) for v in values], a(g))
+        terms, sums = pytorch_oracle(torch.matmul)([a(v) for v in values], a(g))
         return [longest * roundoff(dtype) * bound for bound in (terms, *sums)]
 
     with mp.rounding("nearest_even"):
-        check_operation(mp.matmul, oracle(torch.matmul), inputs, dtype, errors)
+        check_operation(mp.matmul, pytorch_oracle(torch.matmul), inputs, dtype, errors)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
@@ -242,7 +228,7 @@ def test_linear(shape: Any, dtype: Any, biased: bool) -> None:
     length = max(6, int(np.prod(shape)) + 1)
 
     def errors(values: list[Any], out: Any, g: Any) -> list[Any]:
-        terms, sums = oracle(F.linear)([a(v) for v in values], a(g))
+        terms, sums = pytorch_oracle(F.linear)([a(v) for v in values], a(g))
         return [length * roundoff(dtype) * bound for bound in (terms, *sums)]
 
-    check_operation(mp.linear, oracle(F.linear), inputs, dtype, errors)
+    check_operation(mp.linear, pytorch_oracle(F.linear), inputs, dtype, errors)
