@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,18 @@ def test_tensors_larger_than_a_block_strided_and_without_axes_are_updated_whole(
             p.grad = mp.tensor(g)
             optim.SGD([p], lr=0.5).step()
             np.testing.assert_array_equal(p.numpy(), w - np.float32(0.5) * g)
+
+
+def test_a_step_needs_next_to_no_memory_beside_its_state() -> None:
+    p = nn.Parameter(mp.ones(1000, 1000))
+    p.grad = mp.ones(1000, 1000)
+    optimizer = optim.AdamW([p])
+    optimizer.step()  # makes the state
+    tracemalloc.start()
+    optimizer.step()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < p.nbytes / 2
 
 
 def test_infinite_gradients_raise_no_warning() -> None:

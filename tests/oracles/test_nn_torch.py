@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def test_names_shapes_and_trees_are_the_same(case: tuple[str, Any, Any, tuple[in
         (n, tuple(p.shape)) for n, p in theirs.named_parameters()
     ]
     assert list(ours.state_dict()) == list(theirs.state_dict())
-    assert repr(ours) == repr(theirs)
+    # Not every version of PyTorch shows whether a layer norm has a bias.
+    assert re.sub(", bias=.*?\\)", ")", repr(ours)) == re.sub(", bias=.*?\\)", ")", repr(theirs))
 
 
 def test_default_initialisation_has_the_same_distribution() -> None:
