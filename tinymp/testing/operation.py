@@ -46,12 +46,15 @@ def check_operation(
     result = function(*inputs)
     values = [x.numpy() for x in inputs]
     wide = [v.astype(np.float64) if v.dtype.kind == "f" else v for v in values]
+    exact, gradients = oracle(wide, None)
+    assert result.shape == exact.shape, f"result has shape {result.shape}, expected {exact.shape}"
     weights = np.random.default_rng(0).standard_normal(result.shape)
     differentiable = any(x.requires_grad for x in inputs) and result.dtype.is_float
     gradient = tensor(weights, gradient_dtype(result.dtype)) if differentiable else None
     seen = None if gradient is None else gradient.numpy().astype(np.float64)
 
-    exact, gradients = oracle(wide, seen)
+    if seen is not None:
+        exact, gradients = oracle(wide, seen)
     bounds = [0.0] * (1 + len(inputs))
     if errors is not None:
         bounds = list(errors(wide, exact, np.zeros(()) if seen is None else seen))  # type: ignore[arg-type]

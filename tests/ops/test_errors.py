@@ -1,0 +1,101 @@
+"""What an operation does not take, it refuses in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinymp as mp
+
+M = mp.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "complaint"),
+    [
+        # dimensions
+        (lambda: M.sum(2), IndexError, r"sum was given dim=2 .*2 dimensions.*from -2 to 1"),
+        (lambda: M.mean(-3), IndexError, "mean was given dim=-3"),
+        (lambda: mp.softmax(M, 5), IndexError, "softmax was given dim=5"),
+        (lambda: mp.tensor(1.0).sum(0), IndexError, "0 dimensions; it must be left out"),
+        (lambda: M.sum((0, -2)), ValueError, r"dim=\(0, -2\), which names a dimension twice"),
+        (lambda: M.permute(0, 0), ValueError, r"permute.*\(0, 0\).*each of its 2 dimensions once"),
+        (lambda: M.transpose(0, 2), IndexError, "transpose was given dim=2"),
+        (lambda: M.squeeze(4), IndexError, "squeeze was given dim=4"),
+        (lambda: mp.ones(1, 1, 1).t(), ValueError, r"\(1, 1, 1\).*at most 2.*transpose"),
+        # shapes
+        (lambda: M.reshape(4), ValueError, r"reshape\(float32.*size 6 into shape \(4,\)"),
+        (lambda: M.expand(3, 3), ValueError, r"expand.*\(3, 3\).*\(2, 3\).*length 1"),
+        (lambda: M.expand(3), ValueError, r"expand.*\(3,\).*\(2, 3\)"),
+        (lambda: M.expand(-1, 2, 3), ValueError, r"expand.*\(-1, 2, 3\)"),
+        (lambda: mp.cat([]), ValueError, "cat was given no tensors"),
+        (lambda: mp.stack([]), ValueError, "stack was given no tensors"),
+        (lambda: mp.cat([M, mp.ones(2, 2)]), ValueError, r"cat\(float32\[2, 3\], float32"),
+        (lambda: mp.stack([M, M.T]), ValueError, r"stack\(float32\[2, 3\], float32\[3, 2\]\)"),
+        (lambda: M.split([1, 1], dim=1), ValueError, r"\[1, 1\].*add up to 3"),
+        (lambda: M.split(0), ValueError, "length 0.*at least 1"),
+        (lambda: mp.pad(M, (1,)), ValueError, r"pad.*\(1,\).*pairs"),
+        (lambda: mp.pad(M, (1, -1)), ValueError, r"numbers ≥ 0"),
+        # products
+        (lambda: M @ M, ValueError, r"\(2, 3\) and \(2, 3\).*must equal the second to last"),
+        (lambda: M @ mp.ones(2), ValueError, "equal the only length"),
+        (lambda: M @ mp.tensor(1.0), ValueError, r"at least one dimension; use \*"),
+        (lambda: mp.tensor(1.0) @ 2.0, TypeError, r"matmul was given a float.*use \*"),
+        (lambda: M @ mp.ones(3, dtype=mp.int64), TypeError, "matmul was given int64.*convert"),
+        (lambda: mp.ones(2, 3, 4) @ mp.ones(3, 4, 5), ValueError, r"matmul\(float32\[2, 3, 4\]"),
+        (lambda: mp.linear(M, mp.ones(3, 2)), ValueError, r"linear.*\(2, 3\).*\(3, 2\)"),
+        (lambda: mp.linear(M, M, mp.ones(3)), ValueError, r"bias of shape \(3,\).*must be \(2,\)"),
+        (lambda: mp.linear(M, mp.ones(2, 3, dtype=mp.bool)), TypeError, "linear was given bool"),
+        # normalisation and losses
+        (lambda: mp.layer_norm(M, (2,)), ValueError, r"layer_norm over \(2,\).*\(2, 3\)"),
+        (lambda: mp.layer_norm(M, (3,), mp.ones(2)), ValueError, r"weight of shape \(2,\).*\(3,\)"),
+        (lambda: mp.mse_loss(M, mp.ones(3)), ValueError, r"mse_loss.*\(2, 3\) and \(3,\).*equal"),
+        (lambda: mp.mse_loss(M, M, "max"), ValueError, "'max'.*mean, sum, none"),
+        (
+            lambda: mp.cross_entropy(M, mp.tensor([0, 3])),
+            ValueError,
+            r"label 3 at \[1\]; with 3 classes labels are 0 to 2",
+        ),
+        (
+            lambda: mp.cross_entropy(mp.ones(1, 2, 2, 2), mp.tensor([[[0, 1], [-1, 0]]])),
+            ValueError,
+            r"label -1 at \[0, 1, 0\]; with 2 classes labels are 0 to 1",
+        ),
+        (lambda: mp.cross_entropy(mp.ones(3), mp.tensor(7)), ValueError, r"label 7 at \[\]"),
+        (lambda: mp.cross_entropy(M, mp.tensor([0])), ValueError, r"\(2, 3\).*\(1,\).*here \(2,\)"),
+        (lambda: mp.cross_entropy(M, mp.ones(2)), TypeError, "float32 labels.*int64"),
+        (lambda: mp.cross_entropy(M, [0, 1]), TypeError, "list labels.*int64 tensor"),
+        # choices
+        (lambda: mp.where(M, M, M), TypeError, "where was given a float32 condition.*x > 0"),
+        (M.clamp, ValueError, "neither min nor max"),
+        (lambda: M.clamp(mp.ones(3)), TypeError, "clamp was given a Tensor.*maximum and minimum"),
+        (lambda: mp.gelu(M, approximate="erf"), ValueError, "'erf'.*'none' or 'tanh'"),
+        (lambda: mp.zeros(0).max(), ValueError, r"amax.*\(0,\).*at least one"),
+        (lambda: mp.zeros(2, 0).argmin(1), ValueError, r"argmin.*\(2, 0\).*at least one"),
+        # indices
+        (lambda: M[2], IndexError, r"index 2 is out of bounds.*shape \(2, 3\)"),
+        (lambda: M[0, 0, 0], IndexError, r"too many indices.*shape \(2, 3\)"),
+        (lambda: M[mp.tensor([5])], IndexError, r"index 5 is out of bounds.*\(2, 3\)"),
+        (lambda: M[1.0], IndexError, "1.0 was given as an index; use integers"),
+        (lambda: M[mp.ones(2)], IndexError, "float32 tensor was given as an index"),
+        (lambda: M[np.ones(2)], IndexError, "index of float64.*integers or booleans"),
+        (lambda: mp.take_along_dim(M, M, 1), TypeError, "float32 indices.*int64"),
+        (
+            lambda: mp.take_along_dim(M, mp.tensor([[0]]), 1),
+            ValueError,
+            r"indices of shape \(1, 1\).*\(2, 3\).*dimension 1",
+        ),
+        # conversions and creation
+        (lambda: M.to("float17"), TypeError, "unknown dtype 'float17'.*float16, bfloat16"),
+        (lambda: mp.tensor(["a"]), TypeError, "list values.*numbers and booleans"),
+        (lambda: mp.tensor([[1], [1, 2]]), ValueError, "nested lists of different lengths"),
+        (lambda: mp.from_numpy([1.0]), TypeError, "from_numpy was given a list.*tinymp.tensor"),
+        (lambda: mp.from_numpy(np.ones(2, np.int32)), TypeError, "int32.*converts it to int64"),
+        (lambda: mp.zeros(2).copy_(mp.ones(3)), ValueError, r"shape \(3,\) into shape \(2,\)"),
+    ],
+)  # fmt: skip
+def test_complaints(call: Any, error: Any, complaint: str) -> None:
+    with pytest.raises(error, match=complaint):
+        call()
