@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.formats.dtype import DType, bfloat16, float16, float32
+from tinymp.formats.dtype import DType, bfloat16, float16, float32, float64
 from tinymp.formats.rule import decode_rule, encode_rule, value_type
 
 Array = np.ndarray[Any, Any]
@@ -79,6 +79,8 @@ def _block_encoder(
     saturate: bool,
     random_type: np.dtype[Any] | None,
 ) -> BlockEncoder:
+    if dtype is float64:
+        return _float64_exact
     if source == np.float64 and dtype is float32 and mode == "nearest_even" and not saturate:
         return _float32_nearest
     if source == np.float32 and dtype is bfloat16 and not saturate:
@@ -140,7 +142,12 @@ def _write_nans(x: Array, out: Array, dtype: DType) -> None:
     out[nan] = np.where(np.signbit(x[nan]), dtype.sign_mask | dtype.nan_word, dtype.nan_word)
 
 
-# float32 and bfloat16.
+# float64, float32 and bfloat16.
+
+
+def _float64_exact(x: Array, random: Any, out: Array) -> None:
+    with np.errstate(invalid="ignore"):  # a signalling NaN would warn
+        out.view(np.float64)[...] = x
 
 
 def _float32_nearest(x: Array, random: Any, out: Array) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinymp.devices import device_of
 from tinymp.formats.decode import values_of_words
-from tinymp.formats.dtype import DType, float64
+from tinymp.formats.dtype import DType, dtype_of, float64
 from tinymp.formats.encode import round_to_words
 from tinymp.formats.rule import Array
 
@@ -46,8 +46,7 @@ def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
     values = values_of_words(storage.view(dtype.words), dtype)
     if values.dtype == compute:
         return values
-    with np.errstate(invalid="ignore"):  # a signalling NaN would warn
-        return values.astype(compute)
+    return round_to_words(values, dtype_of(compute), "nearest_even").view(compute)
 
 
 def _float_of_integer(values: Array) -> Array:

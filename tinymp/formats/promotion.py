@@ -47,6 +47,7 @@ def promote_ranked(*ranks: Sequence[DType]) -> DType:
     return max(candidates, key=lambda dtype: _KIND_ORDER[dtype.kind])
 
 
+@cache
 def holds(wide: DType, narrow: DType) -> bool:
     """Return whether every finite value of the float format ``narrow`` is a value of ``wide``."""
     return (

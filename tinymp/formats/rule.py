@@ -14,8 +14,9 @@ read as integers, are ordered as their values are.
 
 To decode, put the implied bit back and scale by the exponent; nothing is rounded.
 
-Both functions read the format's integers and know no format by name. They are written for clarity;
-``fast.py`` has quicker spellings, which tests hold to these.
+Both functions read the format's integers and know no format by name. They compute on words, not on
+floats, because a GPU's floating-point casts may flush subnormals and drop the sign of a NaN. They
+are written for clarity; ``fast.py`` has quicker spellings, which tests hold to these.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.devices import device_of
-from tinymp.formats.dtype import DType, float32, float64
+from tinymp.formats.dtype import DType, dtype_of, float32, float64
 from tinymp.formats.promotion import holds
 
 Array = Any  # a NumPy or CuPy array
@@ -44,23 +45,18 @@ def encode_rule(
 ) -> Array:
     """Return the words of float32 or float64 values, rounded once: see ``encode``."""
     xp = device_of(values).xp
-    # float32 widens to float64 exactly, so one source format is enough. One axis, because NumPy
-    # makes scalars of what arithmetic on arrays without axes returns.
-    with np.errstate(invalid="ignore"):  # a signalling NaN would warn
-        wide = values.reshape(-1).astype(xp.float64)
-    if dtype is float64:
-        return wide.view(dtype.words).reshape(values.shape)
-    word = wide.view(xp.int64)
-    magnitude = word & (float64.sign_mask - 1)
-
-    field = magnitude >> float64.significand_bits
-    implied = xp.minimum(field, 1) << float64.significand_bits
-    significand = (magnitude & float64.significand_mask) | implied
-    exponent = xp.maximum(field, 1) - float64.bias
+    source = dtype_of(values.dtype)
+    if not holds(source, dtype):
+        values, source = _float64_values(values.view(source.words), source), float64
+    if source is dtype:
+        return values.view(dtype.words)
+    # One axis, because NumPy makes scalars of what arithmetic on arrays without axes returns.
+    word = values.reshape(-1).view(f"i{source.itemsize}").astype(xp.int64)
+    magnitude, significand, exponent = _fields(xp, word, source)
 
     # Below the format's smallest exponent the spacing stays, so more of the significand is cut.
     target_exponent = xp.maximum(exponent, dtype.emin)
-    cut = float64.significand_bits - dtype.significand_bits + (target_exponent - exponent)
+    cut = source.significand_bits - dtype.significand_bits + (target_exponent - exponent)
     significand >>= xp.clip(cut - _WIDEST_CUT, 0, _WIDEST_CUT)
     cut = xp.minimum(cut, _WIDEST_CUT)
 
@@ -75,11 +71,9 @@ def encode_rule(
     infinity = dtype.nan_word if dtype.infinity_word is None else dtype.infinity_word
     beyond = dtype.max_word if saturate or mode == "toward_zero" else infinity
     result = xp.where(result > dtype.max_word, beyond, result)
-    source_infinity = float64.exponent_mask
-    result = xp.where(
-        magnitude == source_infinity, dtype.max_word if saturate else infinity, result
-    )
-    result = xp.where(magnitude > source_infinity, dtype.nan_word, result)
+    infinite = magnitude == source.exponent_mask
+    result = xp.where(infinite, dtype.max_word if saturate else infinity, result)
+    result = xp.where(magnitude > source.exponent_mask, dtype.nan_word, result)
     result = xp.where(word < 0, result | dtype.sign_mask, result)
     return result.astype(dtype.words).reshape(values.shape)
 
@@ -93,24 +87,36 @@ def _random_bits(xp: Any, random_words: Array, cut: Array) -> Array:
 
 def decode_rule(words: Array, dtype: DType) -> Array:
     """Return the values of words: see ``decode``."""
-    xp = device_of(words).xp
     result = value_type(dtype)
     if dtype.storage == result:
         return words.view(result)
-    word = words.reshape(-1).astype(xp.int64)
-    magnitude = word & (dtype.sign_mask - 1)
+    values = _float64_values(words, dtype)
+    if result == np.float64:
+        return values
+    return encode_rule(values, float32, "toward_zero").view(result)  # nothing is there to cut
 
+
+def _float64_values(words: Array, dtype: DType) -> Array:
+    xp = device_of(words).xp
+    word = words.reshape(-1).astype(xp.int64)
+    magnitude, significand, exponent = _fields(xp, word, dtype)
+    scale = (exponent - dtype.significand_bits).astype(xp.int32)
+    result = xp.ldexp(significand.astype(xp.float64), scale).view(xp.int64)
+    result = xp.where(magnitude > dtype.max_word, float64.nan_word, result)
+    if dtype.infinity_word is not None:
+        result = xp.where(magnitude == dtype.infinity_word, float64.exponent_mask, result)
+    sign = (word & dtype.sign_mask) != 0
+    result = xp.where(sign, result | xp.int64(-(2**63)), result)
+    return result.view(xp.float64).reshape(words.shape)
+
+
+def _fields(xp: Any, word: Array, dtype: DType) -> tuple[Array, Array, Array]:
+    """Return what words hold beside the sign: all of it, the significand, and the exponent."""
+    magnitude = word & (dtype.sign_mask - 1)
     field = magnitude >> dtype.significand_bits
     implied = xp.minimum(field, 1) << dtype.significand_bits
     significand = (magnitude & dtype.significand_mask) | implied
-    exponent = xp.maximum(field, 1) - dtype.bias - dtype.significand_bits
-
-    value = xp.ldexp(significand.astype(xp.float64), exponent.astype(xp.int32))
-    value = xp.where(magnitude > dtype.max_word, xp.nan, value)
-    if dtype.infinity_word is not None:
-        value = xp.where(magnitude == dtype.infinity_word, xp.inf, value)
-    value = xp.where((word & dtype.sign_mask) != 0, -value, value)
-    return value.astype(result).reshape(words.shape)
+    return magnitude, significand, xp.maximum(field, 1) - dtype.bias
 
 
 @cache
