@@ -188,7 +188,12 @@ class Module:
         """Evaluation mode: dropout passes everything."""
         return self.train(False)
 
-    def to(self, *targets: DType | str) -> Self:
+    def to(
+        self,
+        *targets: DType | str,
+        dtype: DType | str | None = None,
+        device: str | None = None,
+    ) -> Self:
         """Convert parameters, buffers and gradients to a dtype and/or a device, in place.
 
         A dtype must be floating-point and reaches floating-point tensors only. The parameters
@@ -198,14 +203,15 @@ class Module:
         Raises:
             TypeError: a target that is neither a device nor a floating-point dtype.
         """
+        targets = (*targets, *filter(None, (dtype, device)))
         devices = [
             t for t in targets if isinstance(t, str) and t.partition(":")[0] in ("cpu", "cuda")
         ]
         dtypes = [dtype_of(target) for target in targets if target not in devices]
-        for dtype in dtypes:
-            if dtype.kind != "float":
+        for target in dtypes:
+            if target.kind != "float":
                 raise TypeError(
-                    f"Module.to was given {dtype.name}; parameters are floating-point; use a dtype "
+                    f"Module.to was given {target.name}; parameters are floating-point; use a dtype "
                     "such as tinymp.float16"
                 )
         tensors: list[Tensor] = [*self.parameters(), *self.buffers()]

@@ -26,8 +26,13 @@ def transferred(array: Array, device: str) -> Array:
     return array if source is target else target.asarray(source.to_numpy(array))
 
 
-def to(x: Tensor, *targets: DType | str) -> Tensor:
-    """`x` in another dtype and/or on another device: `x.to(mp.float16)`, `x.to("cuda")`.
+def to(
+    x: Tensor,
+    *targets: DType | str,
+    dtype: DType | str | None = None,
+    device: str | None = None,
+) -> Tensor:
+    """`x` in another dtype and/or on another device: `x.to(mp.float16)`, `x.to(device="cuda")`.
 
     Rounds once, by the active mode; returns `x` itself where nothing changes. Gradients flow back
     in the dtype and to the device of `x`.
@@ -35,11 +40,11 @@ def to(x: Tensor, *targets: DType | str) -> Tensor:
     Raises:
         TypeError: a target that is neither a dtype nor a device.
     """
-    for target in targets:
+    for target in (*targets, *filter(None, (dtype, device))):
         if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-            device = get_device(target).name
-            if device != x.device:
-                x = apply(TRANSFER, x, device=device, source=x.device)
+            place = get_device(target).name
+            if place != x.device:
+                x = apply(TRANSFER, x, device=place, source=x.device)
         else:
             x = cast(x, dtype_of(target))
     return x
