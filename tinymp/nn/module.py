@@ -203,7 +203,7 @@ class Module:
         Raises:
             TypeError: a target that is neither a device nor a floating-point dtype.
         """
-        targets = (*targets, *filter(None, (dtype, device)))
+        targets += tuple(target for target in (dtype, device) if target is not None)
         devices = [
             t for t in targets if isinstance(t, str) and t.partition(":")[0] in ("cpu", "cuda")
         ]
