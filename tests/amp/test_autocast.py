@@ -122,14 +122,6 @@ def test_result_and_gradient_dtypes(
     assert x.grad.dtype is given
 
 
-def test_float32_operations_get_no_cast_and_see_the_unrounded_input() -> None:
-    x = mp.tensor([[1.0009765625, 2.0]], mp.float16, requires_grad=True)
-    with trace() as run, autocast(mp.bfloat16):
-        result = mp.exp(x)
-    assert run.casts == []
-    np.testing.assert_array_equal(result.numpy(), np.exp(x.numpy()))
-
-
 def test_integers_and_booleans_pass_untouched() -> None:
     x = mp.tensor([[1, 2], [3, 4]])
     with trace() as run, autocast(mp.float16):

@@ -69,6 +69,14 @@ def test_values_and_gradients_equal_manual_casts_bit_for_bit(dtype: mp.DType, de
         np.testing.assert_array_equal(a.numpy().view(np.uint32), b.numpy().view(np.uint32))
 
 
+def test_float32_operations_get_no_cast_and_see_the_unrounded_input() -> None:
+    x = mp.tensor([[1.0009765625, 2.0]], mp.float16, requires_grad=True)
+    with trace() as run, autocast(mp.bfloat16):
+        result = mp.exp(x)
+    assert run.casts == []
+    np.testing.assert_array_equal(result.numpy(), np.exp(x.numpy()))
+
+
 def test_backward_is_the_same_inside_the_block_and_after_it() -> None:
     model, x, y = example()
     with autocast(mp.float16):

@@ -99,11 +99,11 @@ def contract_of(op: str, *dtypes: Any, to: Any = None) -> DTypeContract:
 
         print(contract_of("matmul", mp.float16, mp.float16))
 
-    Inside an autocast block the operands are shown as autocast casts them. Operands left out at the
-    end are left out of the operation (a bias, say). `to` is the dtype that a cast goes to.
+    Inside an autocast block the operands are shown as autocast casts them. Optional operands may be
+    left out (a bias, say). `to` is the dtype that a cast goes to.
 
     Raises:
-        ValueError: an unknown operation; more dtypes than it has inputs, or none; a cast without
+        ValueError: an unknown operation; more or fewer dtypes than it has operands; a cast without
             `to`, or `to` for another operation.
         TypeError: dtypes that the operation does not take together.
     """
@@ -111,10 +111,11 @@ def contract_of(op: str, *dtypes: Any, to: Any = None) -> DTypeContract:
         near = get_close_matches(op, OPS, 3) or list(OPS)
         raise ValueError(f"unknown operation {op!r}; did you mean {', '.join(near)}?")
     row = OPS[op]
-    if not dtypes or (len(dtypes) > len(row.inputs) and not row.variadic):
+    needed = [name for name in row.inputs if name not in row.optional]
+    if len(dtypes) < len(needed) or (len(dtypes) > len(row.inputs) and not row.variadic):
         raise ValueError(
             f"contract_of({op!r}) was given {len(dtypes)} dtypes; give one for each operand: "
-            f"{', '.join(row.inputs)}"
+            f"{', '.join(needed)}{''.join(f' [{name}]' for name in row.optional)}"
         )
     if (to is not None) != (row.result == "attribute"):
         raise ValueError(

@@ -5,7 +5,7 @@ that is small beside its weight vanishes, which is one of the reasons for float3
 (Micikevicius et al., Mixed Precision Training, arXiv 1710.03740, section 3.1).
 
 Under rounding to nearest, |applied| ≤ 2|u|, because w itself is a number at distance |u| from
-w + u. Truncation knows no such bound: 1 - 2^-30 becomes 1 - 2^-8 in BF16. So there are three
+w + u. Truncation knows no such bound: 1 - 2^-20 becomes 1 - 2^-8 in BF16. So there are three
 counts: lost, amplified (|applied| > |u|) and, of these, more than doubled.
 """
 
