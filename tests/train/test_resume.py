@@ -59,7 +59,7 @@ def test_the_same_seed_repeats_and_another_does_not(runs: Any) -> None:
 
 
 def test_resuming_before_the_first_epoch_is_beginning(runs: Any) -> None:
-    training, _ = runs.begin("a", epochs=1)
+    runs.begin("a", epochs=1)
     resumed, folder = runs.resume("a")
     fit(resumed, folder)
     straight, other = runs.begin("b", epochs=1)
@@ -87,9 +87,10 @@ def test_a_failing_disk_keeps_the_last_epoch(
     def fail(*_: object) -> None:
         raise OSError("No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(failing, fail)
-        fit(training, folder)
+        with pytest.raises(OSError, match="No space left"):
+            fit(training, folder)
     assert folder.checkpoint.read_bytes() == checkpoint
 
     fit(*runs.resume("a"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -14,6 +16,18 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes; the last is what shell
 def console() -> Console:
     """Where results go: in colour to a terminal, as plain text into a file or a pipe."""
     return Console(highlight=False)
+
+
+@contextmanager
+def warnings_on(screen: Console) -> Iterator[None]:
+    """Print warnings among the results, without the place in the code that they come from."""
+
+    def show(message: Any, *_: Any, **__: Any) -> None:
+        screen.print(f"Warning: {message}", style="yellow", markup=False)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Watcher:
 
     def epoch(self, record: EpochRecord) -> None:
         """Print the line of an epoch."""
-        scale = f"{record.loss_scale:,.0f}" if self._scaled else "none"
+        scale = _scale(record) if self._scaled else "none"
         self._screen.print(
             f"{record.epoch:5d}  {record.loss:6.4f} {record.test_loss:10.4f} "
             f"{record.test_accuracy:12.2%} {scale:>14s} {record.skipped_steps:8d} "
@@ -76,7 +76,7 @@ def summary(training: Training, history: list[EpochRecord], footprint: Footprint
         table.add_row("test accuracy", f"{last.test_accuracy:.2%}")
         table.add_row("training loss, last epoch", f"{last.loss:.5f}")
         if training.scaler.is_enabled():
-            table.add_row("loss scale", f"{last.loss_scale:,.0f}")
+            table.add_row("loss scale", _scale(last))
             table.add_row("skipped steps", f"{last.skipped_steps} of {steps:,}")
         else:
             table.add_row("loss scale", "none")
@@ -92,8 +92,13 @@ def summary(training: Training, history: list[EpochRecord], footprint: Footprint
     table.add_row(f"activations saved for {batch} examples", _bytes(footprint.activations))
     table.add_section()
     seconds = sum(record.seconds for record in history)
-    table.add_row(f"time of {len(history)} epochs", f"{seconds:.1f} s")
+    table.add_row("epochs", f"{len(history)} of {configuration.epochs}")
+    table.add_row("time", f"{seconds:.1f} s")
     return table
+
+
+def _scale(record: EpochRecord) -> str:
+    return f"{record.loss_scale:,.10g}"
 
 
 def _bytes(count: int) -> str:

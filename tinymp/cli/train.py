@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tinymp.cli.console import FAILED, INTERRUPTED, bad_input, console
+from tinymp.cli.console import FAILED, INTERRUPTED, bad_input, console, warnings_on
 from tinymp.train.configuration import Configuration
 
 _DEFAULT = Configuration()
@@ -79,7 +79,7 @@ def train(
     exit_code = 0
     watcher = Watcher(screen, training, folder.read_history())
     try:
-        with watcher:
+        with watcher, warnings_on(screen):
             fit(training, folder, on_step=watcher.step, on_epoch=watcher.epoch)
     except KeyboardInterrupt:
         exit_code = INTERRUPTED
@@ -173,4 +173,4 @@ def _draw(screen: Any, folder: Any, configuration: Configuration, history: list[
     try:
         plot_history(history, folder.plot, f"{configuration.data}, policy {configuration.policy}")
     except ModuleNotFoundError as missing:
-        screen.print(f"No plot: {missing}", markup=False)
+        screen.print(f"No plot: {missing}", markup=False, soft_wrap=True)

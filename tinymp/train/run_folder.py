@@ -34,6 +34,8 @@ class RunFolder:
         Raises:
             FileExistsError: a file of a run is there already; nothing is overwritten.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is a file; choose the name of a folder for the run")
         for file in (self.checkpoint, self.history, self.configuration, self.plot):
             if file.exists():
                 raise FileExistsError(
@@ -54,7 +56,7 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: there is no checkpoint to continue from.
-            CheckpointError: the checkpoint is truncated, foreign, of another version or another run.
+            CheckpointError: it is truncated, foreign, of another version, or of another run.
         """
         if not self.checkpoint.exists():
             raise FileNotFoundError(
