@@ -91,7 +91,7 @@ def _block_encoder(
         if mode == "stochastic" and random_type == np.uint32:
             return _bfloat16_stochastic
     if source == np.float32 and dtype is float16 and mode == "nearest_even":
-        return partial(_float16_nearest, limit=_bits_of(65504.0 if saturate else 65536.0))
+        return partial(_float16_nearest, limit=int(_bits_of(65504.0 if saturate else 65536.0)))
     if source == np.float32 and dtype.bits <= 8 and mode != "stochastic":
         return partial(_by_table, table=_encoding_table(dtype, mode, saturate))
     return partial(_by_rule, dtype=dtype, mode=mode, saturate=saturate)
@@ -216,7 +216,7 @@ _THIRTEEN = _word(13)
 _SMALL = 2048  # elements up to which NumPy's own cast is the faster one
 
 
-def _float16_nearest(x: Array, random: Any, out: Array, limit: Array) -> None:
+def _float16_nearest(x: Array, random: Any, out: Array, limit: int) -> None:
     magnitude = np.abs(x)
     word = magnitude.view(np.uint32)
     largest = word.item(word.argmax())  # words are ordered as values are, NaN after infinity
