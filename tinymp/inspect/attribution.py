@@ -273,7 +273,8 @@ def _norm(x: Array) -> float:
 
 
 def _relative(distance: float, exact: Array) -> float:
+    """A distance over the norm of what is finite of the shadow."""
     if distance == 0:
         return 0.0
-    norm = _norm(exact)
+    norm = _norm(exact[abs(exact) < float("inf")])
     return distance / norm if norm else float("inf")

@@ -143,6 +143,7 @@ def memory(
         traced: adds temporaries: bytes that were allocated at the traced peak but no longer are.
             Memory of the CPU only.
     """
+    temporaries = traced.peak - traced.now if traced is not None else 0  # before we allocate more
     books = _Books()
     parameters = list(model.parameters()) if model is not None else []
     owned = list(masters.parameters()) if masters is not None else []
@@ -159,8 +160,8 @@ def memory(
     nodes = _graph(loss) if loss is not None else []
     books.enter("casts of weights", _casts_of(nodes, {id(p) for p in parameters}))
     books.enter("saved activations", (kept for node in nodes for kept in _saved(node)))
-    if traced is not None:
-        books.entries["temporaries"] = {"any": traced.peak - traced.now}
+    if temporaries:
+        books.entries["temporaries"] = {"any": temporaries}
     return Ledger({kind: books.entries[kind] for kind in KINDS if books.entries.get(kind)})
 
 
