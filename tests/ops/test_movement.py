@@ -110,6 +110,19 @@ def test_scatter_sum_is_a_sum_over_equal_positions(count: int, length: int) -> N
     assert found.tobytes() == again.tobytes()
 
 
+def test_a_scattered_sum_does_not_depend_on_what_goes_elsewhere() -> None:
+    """Values keep their order among those of one position, so a sum has the bits it has alone."""
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(5000) * 2.0 ** rng.integers(-20, 20, 5000)
+    values = values.astype(np.float32)
+    positions = rng.integers(0, 3, 5000)
+    together = scatter_sum(np, values, positions, (3,))
+    for place in range(3):
+        mine = positions == place
+        alone = scatter_sum(np, values[mine], np.zeros(mine.sum(), np.int64), (1,))
+        assert together[place].tobytes() == alone[0].tobytes()
+
+
 def test_scatter_sum_keeps_its_shape() -> None:
     ones = np.ones((2, 2), np.float64)
     found = scatter_sum(np, ones, np.array([[5, 0], [5, 2]]), (2, 3))
