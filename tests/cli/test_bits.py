@@ -87,10 +87,10 @@ def test_negative_zero_keeps_its_sign() -> None:
 @pytest.mark.parametrize("number", ["0.1", "1e-30", "-1e22", "123456789", "1e-320", "3e38"])
 def test_the_value_shown_is_the_value_stored(dtype: object, number: str) -> None:
     row = examine(number, dtype)  # type: ignore[arg-type]
-    if row.exact is None:
-        pytest.skip("an overflow has no exact value")
     shown = exactly(row)
-    if "×" in shown:
+    if row.exact is None:
+        assert shown in ("inf", "-inf", "nan")
+    elif "×" in shown:
         odd, power = shown.split(" × 2^")
         assert int(odd) * Fraction(2) ** int(power) == row.exact
     else:

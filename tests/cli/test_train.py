@@ -54,7 +54,7 @@ def test_trains_and_says_what_was_reached() -> None:
         "gradients (float16)",
         "master weights (float32)",
         "optimizer state",
-        "activations saved for 128 examples",
+        "saved activations (float16, float32, int64)",
         "2 of 2",
         "time",
     ):
@@ -89,7 +89,7 @@ def test_bytes_are_those_of_the_formats() -> None:
         ("gradients (float16)", 2),
         ("master weights (float32)", 4),
         ("master gradients (float32)", 4),
-        ("optimizer state", 8),
+        ("optimizer state (float32)", 8),
     ):
         line = next(line for line in output.splitlines() if row in line)
         assert f"{size * parameters:,} bytes" in line

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tinymp.train import EpochRecord, Footprint, StepRecord, Training
+from tinymp.inspect import Ledger
+from tinymp.train import EpochRecord, StepRecord, Training
 
 _HEADER = "epoch    loss  test loss  test accuracy   loss scale  skipped  seconds"
 
@@ -60,7 +61,7 @@ class Watcher:
         )
 
 
-def summary(training: Training, history: list[EpochRecord], footprint: Footprint) -> Table:
+def summary(training: Training, history: list[EpochRecord], ledger: Ledger) -> Table:
     """What a run reached, and what it keeps in memory, as a table of two columns."""
     configuration = training.configuration
     table = Table(
@@ -81,15 +82,9 @@ def summary(training: Training, history: list[EpochRecord], footprint: Footprint
         else:
             table.add_row("loss scale", "none")
         table.add_section()
-    dtype = training.policy.param.name
-    table.add_row(f"weights ({dtype})", _bytes(footprint.weights))
-    table.add_row(f"gradients ({dtype})", _bytes(footprint.gradients))
-    if footprint.masters:
-        table.add_row("master weights (float32)", _bytes(footprint.masters))
-        table.add_row("master gradients (float32)", _bytes(footprint.master_gradients))
-    table.add_row("optimizer state", _bytes(footprint.optimizer))
-    batch = min(configuration.batch_size, len(training.task.train))
-    table.add_row(f"activations saved for {batch} examples", _bytes(footprint.activations))
+    for kind, entry in ledger.entries.items():
+        dtypes = sorted(entry, key=lambda dtype: -entry[dtype])
+        table.add_row(f"{kind} ({', '.join(dtypes)})", f"{ledger.bytes(kind):,} bytes")
     table.add_section()
     seconds = sum(record.seconds for record in history)
     table.add_row("epochs", f"{len(history)} of {configuration.epochs}")
@@ -99,7 +94,3 @@ def summary(training: Training, history: list[EpochRecord], footprint: Footprint
 
 def _scale(record: EpochRecord) -> str:
     return f"{record.loss_scale:,.10g}"
-
-
-def _bytes(count: int) -> str:
-    return f"{count:,} bytes"

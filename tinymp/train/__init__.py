@@ -6,7 +6,7 @@ from tinymp.train.checkpoint import CheckpointError, read_checkpoint, write_chec
 from tinymp.train.configuration import Configuration
 from tinymp.train.history import EpochRecord
 from tinymp.train.loop import StepRecord, evaluate, fit, train_epoch, train_step
-from tinymp.train.measure import Footprint, measure
+from tinymp.train.measure import measure
 from tinymp.train.plot import plot_history
 from tinymp.train.run_folder import RunFolder
 from tinymp.train.task import TASKS, Task, make_task
@@ -17,7 +17,6 @@ __all__ = [
     "CheckpointError",
     "Configuration",
     "EpochRecord",
-    "Footprint",
     "RunFolder",
     "StepRecord",
     "Task",
