@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 
 from tinymp.cli import app
 from tinymp.cli.bits import exactly
-from tinymp.formats import DTYPES, bfloat16, examine, float16, float32
+from tinymp.formats import DTYPES, bfloat16, float16, float32
+from tinymp.formats.anatomy import examine
 
 
 def bits(*arguments: str) -> Result:

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tinymp.cli.console import bad_input, console
-from tinymp.formats import DTYPES, MODES, Anatomy, bfloat16, examine
+from tinymp.formats import DTYPES, MODES, bfloat16
+from tinymp.formats.anatomy import Anatomy, examine
 
 _SIGN, _EXPONENT, _SIGNIFICAND = "bold red", "bold green", "bold cyan"
 _LONGEST_DECIMAL = 60  # characters: two lines of the value column in 80

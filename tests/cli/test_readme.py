@@ -1,0 +1,57 @@
+"""The README says nothing that does not work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tinymp as mp
+from tinymp.amp.policy import POLICIES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_two_shell_blocks_are_the_two_commands() -> None:
+    run, test = blocks("sh")[:2]
+    assert run.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+    assert run.endswith(" .venv/bin/tinymp train digits --policy fp16\n")
+    assert test == (
+        'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" '
+        "&& .venv/bin/python -m pytest\n"
+    )
+
+
+def test_the_example_trains() -> None:
+    (example,) = blocks("python")
+    assert len(example.splitlines()) <= 17
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    loss = names["loss"]
+    assert isinstance(loss, mp.Tensor)
+    assert loss.item() < 1.5  # it was log(10) = 2.3 before the first step
+    assert names["model"].state_dict()["0.weight"].dtype is mp.float16  # type: ignore[attr-defined]
+
+
+def test_every_policy_it_names_exists() -> None:
+    named = re.findall(r"^\| `([a-z0-9-]+)` \|", README, flags=re.MULTILINE)
+    policies = [name for name in named if name.startswith(("fp", "bf"))]
+    assert len(policies) == 6
+    assert set(policies) <= set(POLICIES)
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:tinymp|tests)/[\w./]*)`", README))
+def test_every_path_it_names_exists(path: str) -> None:
+    assert (ROOT / path).exists() or path == "tinymp/"
+
+
+def test_its_picture_exists() -> None:
+    (path,) = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / path).stat().st_size < 100_000
