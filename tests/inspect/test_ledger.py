@@ -115,6 +115,19 @@ def test_casts_of_weights_by_autocast_are_no_activations() -> None:
     assert ledger.bytes("weights") == 4 * WEIGHTS
 
 
+def test_casts_of_activations_are_activations() -> None:
+    model, x = mlp(), batch()[0]
+    with autocast(mp.float16):
+        hidden = mp.exp(model[0](x))  # float32, so that the next product casts it
+        ledger = memory(model, loss=model[2](hidden).sum())
+    assert ledger.entries["casts of weights"] == {"float16": 2 * CLASSES * WIDTH}
+    # The cast of x, the result of exp, and its cast.
+    assert ledger.entries["saved activations"] == {
+        "float16": 2 * 2 * BATCH * WIDTH,
+        "float32": 4 * BATCH * WIDTH,
+    }
+
+
 def test_storages_count_once_and_views_with_all_they_hold_on_to(device: str) -> None:
     x = mp.ones(100, 10, device=device).requires_grad_()
     row = x[0]

@@ -48,6 +48,20 @@ def test_float16_gradients_are_counted_before_they_are_rounded(device: str) -> N
     assert run.gradients["1 mul: x"].classes["subnormal"] == 4
 
 
+def test_the_rounding_of_the_run_decides() -> None:
+    """1.5·2^-25 survives to nearest, and is cut to zero; backward rounds as its forward did."""
+    x = mp.ones(1, dtype=mp.float16, requires_grad=True)
+    with ranges() as run:
+        with mp.rounding("toward_zero"):
+            loss = (x * mp.tensor([1.5 * 2.0**-25])).sum()
+            _ = mp.tensor([1.5 * 2.0**-25]).half()
+        loss.backward()
+        _ = mp.tensor([1.5 * 2.0**-25]).half()
+    assert run.activations["3 cast"].classes["underflow"] == 1
+    assert run.gradients["1 mul: x"].classes["underflow"] == 1
+    assert run.activations["1 cast"].classes["subnormal"] == 1
+
+
 def test_one_format_for_all_or_each_result_its_own() -> None:
     x = mp.tensor([2.0**-30])
     with ranges() as own, ranges(mp.float16) as float16:
