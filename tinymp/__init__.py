@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tinymp import amp, data, formats, models, nn, ops, optim
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tinymp import formats, ops
 from tinymp.autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, value_and_grad
 from tinymp.devices import manual_seed
 from tinymp.formats import (
@@ -92,7 +95,10 @@ from tinymp.ops import (
     zeros,
     zeros_like,
 )
-from tinymp.testing import gradcheck
+
+if TYPE_CHECKING:
+    from tinymp import amp, data, inspect, models, nn, optim, testing, train
+    from tinymp.testing import gradcheck
 
 __all__ = [
     "DType",
@@ -136,6 +142,7 @@ __all__ = [
     "grad",
     "gradcheck",
     "gt",
+    "inspect",
     "int64",
     "is_grad_enabled",
     "layer_norm",
@@ -184,7 +191,9 @@ __all__ = [
     "take_along_dim",
     "tanh",
     "tensor",
+    "testing",
     "to",
+    "train",
     "transpose",
     "unsqueeze",
     "value_and_grad",
@@ -194,3 +203,18 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+_ON_DEMAND = ("amp", "data", "inspect", "models", "nn", "optim", "testing", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """The rooms above the operations, imported when they are first named."""
+    if name in _ON_DEMAND:
+        return import_module(f"tinymp.{name}")
+    if name == "gradcheck":
+        return import_module("tinymp.testing").gradcheck
+    raise AttributeError(f"module 'tinymp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

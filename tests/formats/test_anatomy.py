@@ -13,14 +13,13 @@ from tinymp.formats import (
     bfloat16,
     bool_,
     encode,
-    examine,
     float8_e4m3fn,
     float16,
     float32,
     float64,
     rounding,
 )
-from tinymp.formats.anatomy import round_fraction, shortest_decimal
+from tinymp.formats.anatomy import examine, round_fraction, shortest_decimal
 
 FLOATS = [dtype for dtype in DTYPES if dtype.is_float]
 

@@ -134,6 +134,11 @@ def _check_gradient(gradient: Any, source: Source, did_what: str) -> None:
             f"{did_what} a gradient of shape {gradient.shape} for a tensor of shape "
             f"{source.shape}; the shapes must be equal"
         )
+    if gradient.device != source.device:
+        raise ValueError(
+            f"{did_what} a gradient on {gradient.device} for a tensor on {source.device}; move it "
+            f"there, with .to({source.device!r})"
+        )
 
 
 def _accumulate(leaf: Tensor, storage: Array) -> None:

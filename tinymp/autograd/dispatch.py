@@ -80,7 +80,7 @@ def _record(
         x.node or x if rule is not None and isinstance(x, Tensor) else None
         for x, rule in zip(operands, rules, strict=True)
     ]
-    result.node = Node(contract, sources, saved, result.shape, active_rounding())
+    result.node = Node(contract, sources, saved, result, active_rounding())
     result.requires_grad = True
 
 

@@ -37,20 +37,21 @@ class Node:
     was freed. Rounding is that of the forward pass.
     """
 
-    __slots__ = ("contract", "hooks", "number", "rounding", "saved", "shape", "sources")
+    __slots__ = ("contract", "device", "hooks", "number", "rounding", "saved", "shape", "sources")
 
     def __init__(
         self,
         contract: Contract,
         sources: Sequence[Any],
         saved: dict[str, Any],
-        shape: tuple[int, ...],
+        result: Tensor,
         rounding: RoundingState,
     ) -> None:
         self.contract = contract
         self.sources: Sequence[Node | Tensor | None] = sources
         self.saved: dict[str, Any] | None = saved
-        self.shape = shape
+        self.shape = result.shape
+        self.device = result.device
         self.rounding = rounding
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] = {}
         self.number = next(_creation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tinymp.formats.anatomy import Anatomy, examine
 from tinymp.formats.decode import decode
 from tinymp.formats.dtype import (
     DTYPES,
@@ -33,7 +32,6 @@ from tinymp.formats.rounding import (
 __all__ = [
     "DTYPES",
     "MODES",
-    "Anatomy",
     "DType",
     "FloatInfo",
     "RoundingState",
@@ -43,7 +41,6 @@ __all__ = [
     "decode",
     "dtype_of",
     "encode",
-    "examine",
     "finfo",
     "float8_e4m3fn",
     "float8_e5m2",
