@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -108,6 +107,8 @@ def contract_of(op: str, *dtypes: Any, to: Any = None) -> DTypeContract:
         TypeError: dtypes that the operation does not take together.
     """
     if op not in OPS:
+        from difflib import get_close_matches  # for a mistake alone, not for every `import tinymp`
+
         near = get_close_matches(op, OPS, 3) or list(OPS)
         raise ValueError(f"unknown operation {op!r}; did you mean {', '.join(near)}?")
     row = OPS[op]

@@ -5,8 +5,6 @@ As source text for Graphviz, or as an SVG image that needs no other program.
 
 from __future__ import annotations
 
-from html import escape
-
 from tinymp.inspect.style import DTYPE_STYLES, DTypeStyle
 from tinymp.inspect.tracing import Event, Trace, TracedTensor
 
@@ -111,6 +109,8 @@ def _edge(source: tuple[int, int], target: tuple[int, int]) -> str:
 
 
 def _box(event: Event, x: int, y: int) -> str:
+    from html import escape  # its table of entities would burden every `import tinymp`
+
     style = _style(event)
     outline = f'stroke="black" stroke-dasharray="{style.dashes}" rx="{style.radius}"'
     centre = x + _WIDTH // 2
