@@ -89,7 +89,7 @@ class Node:
             needed["position"] = position
             gradient = quietly(rule.function, xp, g, *[needed[name] for name in rule.needs])
             if view != "words":
-                gradient = unbroadcast(xp, gradient, source.shape)
+                gradient = quietly(unbroadcast, xp, gradient, source.shape)
                 dtype = gradient_dtype(source.dtype)
                 gradient = rounded(gradient, dtype, self.rounding)
             gradients.append((source, gradient))
