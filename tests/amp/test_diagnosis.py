@@ -50,6 +50,13 @@ def test_a_loss_that_is_not_finite_is_reported_once_in_a_run_of_skipped_steps(lo
     assert len(training.step(math.nan, loss)) == 1
 
 
+def test_a_loss_of_an_earlier_step_is_not_blamed() -> None:
+    training = Training(GradScaler())
+    assert len(training.step(math.nan, math.nan)) == 1
+    training.step(1.0)
+    assert training.step(math.inf) == []
+
+
 def test_a_scale_that_falls_below_1_is_reported() -> None:
     training = Training(GradScaler(init_scale=4.0))
     assert [len(training.step(math.nan)) for _ in range(5)] == [0, 0, 1, 0, 0]
@@ -66,6 +73,11 @@ def test_a_scale_that_cannot_fall_is_reported_after_a_while(
     found = [training.step(math.nan) for _ in range(PATIENCE + 5)]
     assert [i for i, messages in enumerate(found) if messages] == [PATIENCE - 1]
     assert f"gradients of {PATIENCE} steps in a row, and the policy keeps" in found[PATIENCE - 1][0]
+
+
+def test_a_long_fall_from_a_great_height_is_ordinary() -> None:
+    training = Training(GradScaler(init_scale=2.0**100))
+    assert [training.step(math.inf) for _ in range(PATIENCE + 5)] == [[]] * (PATIENCE + 5)
 
 
 def test_a_scale_never_becomes_zero_in_silence() -> None:

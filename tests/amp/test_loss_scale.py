@@ -94,6 +94,13 @@ class TestDynamic:
         policy = DynamicLossScale(init_scale=2.0**126, growth_interval=1)
         assert scales(policy, [0] * 4) == [2.0**126] + [2.0**127] * 4
 
+    def test_a_shortened_interval_counts_from_the_next_overflow(self) -> None:
+        """As in PyTorch, which compares the counter for equality."""
+        policy, state = DynamicLossScale(init_scale=8.0, growth_interval=3), ScaleState(8.0, 5)
+        for found_inf, scale in ((False, 8), (True, 4), (False, 4), (False, 4), (False, 8)):
+            state = policy.next(state, found_inf)
+            assert state.scale == scale
+
 
 class TestStatic:
     def test_stays(self) -> None:
@@ -124,6 +131,10 @@ class TestHysteresis:
     def test_forgives_anew_after_growth(self) -> None:
         policy = HysteresisLossScale(init_scale=64.0, growth_interval=2, hysteresis=2)
         assert scales(policy, [1, 1, 0, 0, 1, 1]) == [64, 64, 32, 32, 64, 64, 32]
+
+    def test_growth_stops_at_the_largest_power_of_two(self) -> None:
+        policy = HysteresisLossScale(init_scale=2.0**126, growth_interval=1)
+        assert scales(policy, [0] * 3) == [2.0**126] + [2.0**127] * 3
 
     def test_has_a_floor(self) -> None:
         policy = HysteresisLossScale(init_scale=8.0, hysteresis=1, min_scale=3.0)

@@ -142,10 +142,15 @@ def test_there_and_back_changes_no_weight(values: list[float], dtype: mp.DType) 
     np.testing.assert_array_equal(w.numpy(), before)
 
 
-def test_tied_and_frozen_parameters() -> None:
+def test_a_frozen_parameter_has_a_frozen_master() -> None:
     frozen = parameter([1.0])
     frozen.requires_grad_(False)
     assert not MasterWeights([frozen]).parameters()[0].requires_grad
+
+
+def test_a_tied_parameter_has_one_master() -> None:
+    w, v = parameter([1.0]), parameter([2.0])
+    assert [m.item() for m in MasterWeights([w, v, w]).parameters()] == [1.0, 2.0]
 
 
 def test_optimizer_state_on_masters_is_float32() -> None:

@@ -64,12 +64,33 @@ def test_every_policy_that_rounds_says_how() -> None:
     assert modes["bf16-naive"] == "toward_zero"
     assert modes["bf16-naive-nearest"] == "nearest_even"
     assert modes["bf16-naive-stochastic"] == "stochastic"
-    assert get_policy("bf16-stochastic").optimizer_options()["rounding"] == "stochastic"
+
+
+def test_alternatives_to_masters_are_optimizer_options() -> None:
+    options = {name: policy.optimizer_options() for name, policy in POLICIES.items()}
+    assert options["bf16-stochastic"] == {"rounding": "stochastic", "compensated": False}
+    assert options["bf16-kahan"] == {"rounding": None, "compensated": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("fp32", mp.float32), ("autocast-fp16", mp.float16), ("autocast-bf16", mp.bfloat16)],
+)
+def test_products_are_computed_in_the_policys_format(name: str, dtype: mp.DType) -> None:
+    with get_policy(name).autocast_context():
+        assert (mp.ones(2, 2) @ mp.ones(2, 2)).dtype is dtype
 
 
 def test_the_active_rounding_of_a_policy_is_its_own() -> None:
     with mp.rounding("stochastic"), get_policy("bf16-naive").rounding_context():
         assert mp.tensor([1.998046875]).bfloat16().item() == 1.9921875  # cut, not rounded to 2
+
+
+def test_a_model_is_converted_by_the_policys_rounding() -> None:
+    for name, rounded in (("bf16", 2.0), ("bf16-naive", 1.9921875)):
+        model = Linear(1, 1)
+        model.weight.data.copy_(mp.tensor([[1.998046875]]))
+        assert get_policy(name).cast_model(model).weight.item() == rounded
 
 
 def test_policies_are_values_with_formats_by_name() -> None:

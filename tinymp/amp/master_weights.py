@@ -36,7 +36,7 @@ class MasterWeights:
     """
 
     def __init__(self, parameters: Iterable[Tensor], enabled: bool = True) -> None:
-        self._model = list(parameters)
+        self._model = list(dict.fromkeys(parameters))  # tied ones once
         if not self._model:
             raise ValueError(
                 "MasterWeights was given no parameters; pass model.parameters() (an iterator that "
