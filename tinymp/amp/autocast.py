@@ -111,6 +111,8 @@ class _Casting:
         if op.autocast == "float32":
             return operands, float32  # no cast: every rule computes in float32 already
         eligible = [x for x in operands if _eligible(x)]
+        if len(eligible) < sum(_is_float(x) for x in operands):
+            return operands, None  # float64 beside them: promotion would widen again what was cut
         to = self.dtype if op.autocast == "lower" else promote(*[x.dtype for x in eligible])
         return tuple(self._cast(x, to) if _eligible(x) else x for x in operands), None
 
@@ -122,6 +124,10 @@ class _Casting:
         if key not in self.cache:
             self.cache[key] = (x, cast(x, dtype))  # x too: its identity must not be used again
         return self.cache[key][1]
+
+
+def _is_float(x: Operand) -> bool:
+    return isinstance(x, Tensor) and x.dtype.is_float
 
 
 def _eligible(x: Operand) -> TypeGuard[Tensor]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from operator import add
 from typing import Any
 
-from tinymp.autograd.graph import Node, gradient_dtype, rounded
+from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import OBSERVERS
 from tinymp.autograd.tensor import Tensor
-from tinymp.formats import DType, RoundingState, active_rounding, unpack
+from tinymp.formats import DType, RoundingState, active_rounding, gradient_dtype, rounded, unpack
 from tinymp.numerics.kit import compute_type
 from tinymp.numerics.quiet import quietly
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from tinymp.autograd.contract import Contract, Operand
-from tinymp.autograd.graph import Node, Saved, rounded
+from tinymp.autograd.graph import Node, Saved
 from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
 from tinymp.autograd.tensor import Tensor, Version
-from tinymp.formats import active_rounding
+from tinymp.formats import active_rounding, rounded
 from tinymp.numerics.quiet import quietly
 
 Array = Any

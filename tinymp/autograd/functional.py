@@ -7,9 +7,9 @@ from functools import wraps
 from typing import Any
 
 from tinymp.autograd.backward import run_backward
-from tinymp.autograd.graph import gradient_dtype
 from tinymp.autograd.modes import enable_grad
 from tinymp.autograd.tensor import Tensor
+from tinymp.formats import gradient_dtype
 
 Arguments = int | tuple[int, ...]
 

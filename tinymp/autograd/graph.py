@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from tinymp.autograd.contract import Contract
 from tinymp.autograd.tensor import Tensor
-from tinymp.formats import DType, RoundingState, float8_e4m3fn, float8_e5m2, pack
+from tinymp.formats import DType, RoundingState, gradient_dtype, rounded
 from tinymp.numerics.quiet import quietly
 
 Array = Any
@@ -109,23 +107,6 @@ class Node:
         if name in self.contract.op.undecoded:
             return kept.storage
         return self.contract.seen(kept.storage, kept.dtype, self.contract.op.backward_on)
-
-
-def gradient_dtype(dtype: DType) -> DType:
-    """Dtype of a tensor's gradient: its own, but E5M2 for E4M3, whose range is too small.
-
-    Source: Micikevicius et al., FP8 Formats for Deep Learning (arXiv 2209.05433), section 3.
-    """
-    return float8_e5m2 if dtype is float8_e4m3fn else dtype
-
-
-def rounded(values: Array, dtype: DType, rounding: RoundingState) -> Array:
-    """What a rule computed, as storage of `dtype`: rounded once, or as it is if it is exact."""
-    if isinstance(values, np.generic):  # what NumPy makes of a result without dimensions
-        values = np.asarray(values)
-    if values.dtype == dtype.storage:
-        return values
-    return pack(values, dtype, rounding.mode(dtype))
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:

@@ -191,9 +191,8 @@ class Tensor(TensorMethods):
             RuntimeError: no graph, a freed graph, a missing gradient, a tensor changed since it was
             saved.
         """
-        from tinymp.autograd.backward import (
-            run_backward,
-        )  # it makes tensors: it stands above this file
+        # Here, because it makes tensors and so stands above this file.
+        from tinymp.autograd.backward import run_backward
 
         run_backward(self, gradient, retain_graph=retain_graph)
 

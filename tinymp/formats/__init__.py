@@ -18,8 +18,8 @@ from tinymp.formats.dtype import (
 )
 from tinymp.formats.encode import encode
 from tinymp.formats.finfo import FloatInfo, finfo
-from tinymp.formats.packing import pack, unpack
-from tinymp.formats.promotion import promote, promote_ranked
+from tinymp.formats.packing import pack, rounded, unpack
+from tinymp.formats.promotion import gradient_dtype, promote, promote_ranked
 from tinymp.formats.rounding import (
     MODES,
     RoundingState,
@@ -47,10 +47,12 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "gradient_dtype",
     "int64",
     "pack",
     "promote",
     "promote_ranked",
+    "rounded",
     "rounding",
     "set_rounding",
     "unpack",

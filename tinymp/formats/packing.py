@@ -10,6 +10,7 @@ from tinymp.devices import device_of
 from tinymp.formats.decode import values_of_words
 from tinymp.formats.dtype import DType, dtype_of, float64
 from tinymp.formats.encode import round_to_words
+from tinymp.formats.rounding import RoundingState
 from tinymp.formats.rule import Array
 
 
@@ -34,6 +35,13 @@ def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = 
         values = _float_of_integer(values)
     words = round_to_words(values, dtype, mode or dtype.default_rounding, saturate)
     return words.view(dtype.storage)
+
+
+def rounded(values: Array, dtype: DType, rounding: RoundingState) -> Array:
+    """What a rule computed, as `dtype` stores it, rounded by the mode `rounding` has for it."""
+    if isinstance(values, np.generic):  # what NumPy makes of a result without dimensions
+        values = np.asarray(values)
+    return values if values.dtype == dtype.storage else pack(values, dtype, rounding.mode(dtype))
 
 
 def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:

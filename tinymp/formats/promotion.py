@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, reduce
 
-from tinymp.formats.dtype import DType, float32, float64
+from tinymp.formats.dtype import DType, float8_e4m3fn, float8_e5m2, float32, float64
 
 _KIND_ORDER = {"bool": 0, "int": 1, "float": 2}
 
@@ -48,6 +48,14 @@ def promote_ranked(*ranks: Sequence[DType]) -> DType:
 
 
 @cache
+def gradient_dtype(dtype: DType) -> DType:
+    """Dtype of a tensor's gradient: its own, but E5M2 for E4M3, whose range is too small.
+
+    Source: Micikevicius et al., FP8 Formats for Deep Learning (arXiv 2209.05433), section 3.
+    """
+    return float8_e5m2 if dtype is float8_e4m3fn else dtype
+
+
 def holds(wide: DType, narrow: DType) -> bool:
     """Return whether every finite value of the float format ``narrow`` is a value of ``wide``."""
     return (

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tinymp.autograd import Tensor
-from tinymp.autograd.graph import Node, gradient_dtype
-from tinymp.formats import DType
+from tinymp.autograd.graph import Node
+from tinymp.formats import DType, gradient_dtype
 from tinymp.inspect.rerun import (
     Results,
     actual_in_float64,

@@ -9,10 +9,9 @@ import numpy as np
 
 from tinymp.autograd import Tensor
 from tinymp.autograd.contract import Contract, Operand
-from tinymp.autograd.graph import gradient_dtype
 from tinymp.autograd.modes import AUTOCAST, OBSERVERS
 from tinymp.autograd.op import OPS
-from tinymp.formats import DType, dtype_of
+from tinymp.formats import DType, dtype_of, gradient_dtype
 from tinymp.inspect.rerun import input_name
 
 #: Operations whose forward rule adds many terms, and those with a gradient rule that does.

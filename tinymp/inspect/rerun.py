@@ -14,8 +14,8 @@ import numpy as np
 
 from tinymp.autograd import Op, Tensor
 from tinymp.autograd.contract import Contract, Operand
-from tinymp.autograd.graph import Node, Saved, gradient_dtype, unbroadcast
-from tinymp.formats import DType, float64, unpack
+from tinymp.autograd.graph import Node, Saved, unbroadcast
+from tinymp.formats import DType, float64, gradient_dtype, unpack
 from tinymp.numerics.kit import Packed
 from tinymp.numerics.quiet import quietly
 

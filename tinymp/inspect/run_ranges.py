@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tinymp.autograd import Tensor
-from tinymp.autograd.graph import Node, gradient_dtype
-from tinymp.formats import DType, RoundingState, active_rounding, dtype_of
+from tinymp.autograd.graph import Node
+from tinymp.formats import DType, RoundingState, active_rounding, dtype_of, gradient_dtype
 from tinymp.inspect.exponents import CLASSES, Histogram, histogram
 from tinymp.inspect.rerun import input_name, unrounded, unrounded_gradients
 from tinymp.inspect.text import table

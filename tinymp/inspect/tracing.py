@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tinymp.autograd import Tensor
-from tinymp.autograd.graph import Node, gradient_dtype
+from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST
-from tinymp.formats import DType, dtype_of
+from tinymp.formats import DType, dtype_of, gradient_dtype
 from tinymp.inspect.contracts import ACCUMULATING_BACKWARD, DTypeContract, read_contract
 from tinymp.inspect.rerun import input_name
 from tinymp.inspect.text import table

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tinymp.autograd import Tensor, no_grad
-from tinymp.autograd.graph import gradient_dtype
-from tinymp.formats import DType, bfloat16, dtype_of, float16, float32, float64
+from tinymp.formats import DType, bfloat16, dtype_of, float16, float32, float64, gradient_dtype
 from tinymp.nn.parameter import Parameter
 from tinymp.ops import to
 
@@ -211,8 +210,8 @@ class Module:
         for target in dtypes:
             if target.kind != "float":
                 raise TypeError(
-                    f"Module.to was given {target.name}; parameters are floating-point; use a dtype "
-                    "such as tinymp.float16"
+                    f"Module.to was given {target.name}; parameters are floating-point; use a "
+                    "dtype such as tinymp.float16"
                 )
         tensors: list[Tensor] = [*self.parameters(), *self.buffers()]
         with no_grad():

@@ -22,7 +22,7 @@ POW = Op(
     "pow",
     lambda xp, x, y: xp.power(x, y),
     # d(x^y)/dx = y·x^(y-1), which is 0 for y = 0 even where x^(y-1) is infinite.
-    x=lambda xp, g, x, y: xp.where(y == 0, 0, g * y * xp.power(x, y - 1)),
+    x=lambda xp, g, x, y: xp.where(xp.equal(y, 0), 0, g * y * xp.power(x, y - 1)),
     # d(x^y)/dy = x^y·log x, whose limit at x = 0 is 0 for y ≥ 0. (The logarithm of a Python number
     # would be float64.)
     y=lambda xp, g, x, y, out: xp.where((x == 0) & (y >= 0), 0, g * out * xp.log(x, dtype=g.dtype)),

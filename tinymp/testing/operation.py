@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Tensor
-from tinymp.autograd.graph import gradient_dtype
-from tinymp.formats import DType
+from tinymp.formats import DType, gradient_dtype
 from tinymp.ops import tensor
 from tinymp.testing.rounded import assert_rounded
 
