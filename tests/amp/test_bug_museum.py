@@ -311,7 +311,7 @@ class Run:
 
     def __init__(self) -> None:
         mp.manual_seed(0)
-        self.model = Sequential(Linear(3, 8, bias=False), Tanh(), Linear(8, 1, bias=False)).half()
+        self.model = Sequential(Linear(3, 8), Tanh(), Linear(8, 1)).half()
         self.masters = MasterWeights(self.model.parameters())
         self.optimizer = Adam(self.masters.parameters(), lr=1e-3)
         self.scaler = GradScaler(init_scale=2.0**30, growth_interval=4)
