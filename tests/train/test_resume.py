@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tinymp as mp
-from tinymp.train import CheckpointError, EpochRecord, fit
+from tinymp.train import CheckpointError, EpochRecord, RunFolder, fit
 
 COMMAND = [sys.executable, "-m", "tinymp", "train", "digits", "--hidden", "16"]
 COMMAND += ["--batch-size", "128", "--growth-interval", "3"]
@@ -98,6 +99,38 @@ def test_a_failing_disk_keeps_the_last_epoch(
     fit(straight, other)
     assert folder.checkpoint.read_bytes() == other.checkpoint.read_bytes()
     assert without_times(folder.read_history()) == without_times(other.read_history())
+
+
+@pytest.mark.parametrize("call", ["append", "save"])
+def test_stopped_while_an_epoch_is_written_down(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Before its line, or between line and checkpoint: no line is lost, none comes twice."""
+    training, folder = runs.begin("a")
+    written = getattr(RunFolder, call)
+
+    def stopping(self: RunFolder, *arguments: Any) -> None:
+        if training.epoch == 2:
+            raise KeyboardInterrupt
+        written(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, call, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            fit(training, folder)
+    fit(*runs.resume("a"))
+    straight, other = runs.begin("b")
+    fit(straight, other)
+    assert without_times(folder.read_history()) == without_times(other.read_history())
+
+
+def test_skipped_steps_are_counted_from_the_beginning(runs: Any) -> None:
+    training, folder = runs.begin("a", growth_interval=1, epochs=3)
+    fit(training, folder)
+    history = folder.read_history()
+    so_far = np.cumsum([sum(record.step_skipped) for record in history])
+    assert so_far[-1] > 0
+    assert [record.skipped_steps for record in history] == so_far.tolist()
 
 
 def test_a_line_beyond_the_checkpoint_is_cut_off(runs: Any) -> None:

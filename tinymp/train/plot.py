@@ -23,7 +23,7 @@ def plot_history(history: list[EpochRecord], path: Path, title: str) -> None:
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
             "a plot needs matplotlib, which is not installed; install it with: "
-            'pip install "tinymp[plots]"'
+            "python -m pip install matplotlib"
         ) from missing
     steps, losses, scales, skipped = _by_step(history)
     scaled = any(scale != 1 for scale in scales)
