@@ -185,22 +185,35 @@ def test_a_folder_with_a_run_is_not_overwritten(runs: Any) -> None:
     assert folder.checkpoint.read_bytes() == before
 
 
+RANDOM_DELAYS = tuple(np.random.default_rng(0).uniform(0, 0.15, 20))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
-def test_killed_at_any_moment_it_continues_bit_for_bit(tmp_path: Path) -> None:
-    """Three times kill -9 in the middle of an epoch; then compare with a run left in peace."""
+@pytest.mark.parametrize(
+    "delays",
+    [
+        pytest.param((0.02, 0.05, 0.08), id="three"),
+        pytest.param(RANDOM_DELAYS, id="twenty", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_moment_it_continues_bit_for_bit(
+    tmp_path: Path, delays: tuple[float, ...]
+) -> None:
+    """Killed again and again in the middle of an epoch; then compared with a run left in peace."""
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    command = [*COMMAND, "--epochs", "12"]
+    command = [*COMMAND, "--epochs", str(8 * len(delays))]
     subprocess.run([*command, "--out", straight], check=True, capture_output=True)
 
     process = subprocess.Popen([*command, "--out", killed], stdout=subprocess.DEVNULL)
     checkpoint = killed / "checkpoint.safetensors"
-    for delay in (0.02, 0.05, 0.08):
+    for delay in delays:
         written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         while process.poll() is None and (
             not checkpoint.exists() or checkpoint.stat().st_mtime_ns == written
         ):
             time.sleep(0.001)
         time.sleep(delay)
+        assert process.poll() is None, "it ended before it could be killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
         process = subprocess.Popen(
