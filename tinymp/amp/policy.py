@@ -148,6 +148,7 @@ def _format(role: str, given: Any) -> DType:
 
 
 #: The named policies. "naive" has neither loss scaling nor masters; "bf16-naive" truncates.
+#: "fp16-unscaled" lacks the scaling alone; the masters alone cannot be left out (see `Policy`).
 POLICIES = {
     policy.name: policy
     for policy in (
@@ -156,6 +157,7 @@ POLICIES = {
         Policy(compute=bfloat16, name="autocast-bf16"),
         Policy(float16, masters=True, scaler=DynamicLossScale(), name="fp16"),
         Policy(bfloat16, masters=True, name="bf16"),
+        Policy(float16, masters=True, name="fp16-unscaled"),
         Policy(float16, name="fp16-naive"),
         Policy(float16, rounding="stochastic", name="fp16-naive-stochastic"),
         Policy(bfloat16, rounding="toward_zero", name="bf16-naive"),

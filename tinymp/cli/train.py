@@ -34,6 +34,10 @@ def train(
         int | None, _setting("microbatches", "Parts in which a batch passes the model.")
     ] = None,
     lr: Annotated[float | None, _setting("lr", "Highest learning rate.")] = None,
+    optimizer: Annotated[str | None, _setting("optimizer", "adamw or sgd.")] = None,
+    loss_weight: Annotated[
+        float | None, _setting("loss_weight", "Factor on the loss, as of one term among several.")
+    ] = None,
     hidden: Annotated[
         str | None, typer.Option(help="Widths of the hidden layers.", show_default="128,64")
     ] = None,
@@ -65,6 +69,8 @@ def train(
         "batch_size": batch_size,
         "microbatches": microbatches,
         "lr": lr,
+        "optimizer": optimizer,
+        "loss_weight": loss_weight,
         "hidden": hidden,
         "growth_interval": growth_interval,
         "clip": clip,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinymp.models.gpt import GPT
 from tinymp.models.mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["GPT", "MLP"]

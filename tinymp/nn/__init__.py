@@ -6,6 +6,7 @@ from tinymp.nn import functional, init
 from tinymp.nn.activations import GELU, Flatten, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tinymp.nn.containers import ModuleList, Sequential
 from tinymp.nn.dropout import Dropout
+from tinymp.nn.embedding import Embedding
 from tinymp.nn.linear import Identity, Linear
 from tinymp.nn.losses import CrossEntropyLoss, MSELoss
 from tinymp.nn.module import Module
@@ -16,6 +17,7 @@ __all__ = [
     "GELU",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
     "Identity",
     "LayerNorm",

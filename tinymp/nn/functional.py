@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinymp.nn.dropout import dropout
+from tinymp.nn.embedding import embedding
 from tinymp.ops import (
     cross_entropy,
     gelu,
@@ -20,6 +21,7 @@ from tinymp.ops import (
 __all__ = [
     "cross_entropy",
     "dropout",
+    "embedding",
     "gelu",
     "layer_norm",
     "linear",

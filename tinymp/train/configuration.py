@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from tinymp.optim import SGD, AdamW, Optimizer
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
@@ -18,6 +22,9 @@ class Configuration:
         batch_size: examples in a step.
         microbatches: parts in which a batch passes the model; their gradients are added up.
         lr: the learning rate at its highest, after warm-up.
+        optimizer: "adamw", or "sgd" (without momentum).
+        loss_weight: factor on the loss in training, as of one term among several. AdamW's steps do
+            not depend on it; which gradients float16 can hold does.
         hidden: the widths of the hidden layers.
         growth_interval: clean steps in a row after which a dynamic loss scale doubles. PyTorch's
             2000 suits long runs; in a short one the scale would hardly move.
@@ -32,6 +39,8 @@ class Configuration:
     batch_size: int = 32
     microbatches: int = 1
     lr: float = 0.005
+    optimizer: str = "adamw"
+    loss_weight: float = 1.0
     hidden: tuple[int, ...] = (128, 64)
     growth_interval: int = 100
     clip: float = 1.0
@@ -45,9 +54,14 @@ class Configuration:
         for name, value in smallest.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, but {value} was given")
-        for name, size in {"lr": self.lr, "clip": self.clip}.items():
+        for name in ("lr", "loss_weight", "clip"):
+            size = getattr(self, name)
             if not 0 < size < float("inf"):
                 raise ValueError(f"{name} must be a positive number, but {size} was given")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"unknown optimizer {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
+            )
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be from 0 to 2**64 - 1, but {self.seed} was given")
         if self.microbatches > self.batch_size:

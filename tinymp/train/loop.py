@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
+from typing import Any
 
 from tinymp.autograd import Tensor, no_grad
 from tinymp.data import DataLoader
+from tinymp.optim import Optimizer
 from tinymp.optim.clipping import clip_grad_norm_
 from tinymp.train.history import EpochRecord
 from tinymp.train.run_folder import RunFolder
@@ -24,8 +27,16 @@ class StepRecord:
     skipped: bool
 
 
-def train_step(training: Training, inputs: Tensor, targets: Tensor) -> StepRecord:
+def train_step(
+    training: Training,
+    inputs: Tensor,
+    targets: Tensor,
+    watch_update: Callable[[Optimizer], AbstractContextManager[Any]] = nullcontext,
+) -> StepRecord:
     """Train on one batch: inputs (n, ...) and targets (n, ...), on the model's device.
+
+    `watch_update`, such as `inspect.UpdateWatch().step`, makes the context in which the optimizer
+    takes its step.
 
     Every policy takes the same steps: where it has no masters, or no loss scale, their lines do
     nothing. The order matters, and each other order is a known mistake. Source: Micikevicius et
@@ -39,10 +50,9 @@ def train_step(training: Training, inputs: Tensor, targets: Tensor) -> StepRecor
     with training.policy.rounding_context():
         for x, y, share in _microbatches(inputs, targets, training.configuration.microbatches):
             _, loss = forward(training, x, y)
-            loss = loss * share
-            mean_loss += loss.item()
+            mean_loss += loss.item() * share
             # 1. Backward on the scaled loss: small gradients survive in 2 bytes.
-            scaler.scale(loss).backward()
+            scaler.scale(loss * (share * training.configuration.loss_weight)).backward()
             # 2. The gradients go to the float32 masters, where those of all microbatches add up.
             masters.copy_gradients(accumulate=True)
         # 3. Divide them by the scale, in float32, and look for inf and NaN.
@@ -50,7 +60,8 @@ def train_step(training: Training, inputs: Tensor, targets: Tensor) -> StepRecor
         # 4. Clip: only now is their norm the true one.
         clip_grad_norm_(masters.parameters(), training.configuration.clip)
         # 5. Take the step, unless an inf or a NaN was found: then it is skipped.
-        scaler.step(optimizer)
+        with watch_update(optimizer):
+            scaler.step(optimizer)
         # 6. After a skipped step the scale falls; after many clean ones it grows.
         scaler.update()
         skipped = scaler.is_enabled() and scaler.trace[-1].found_inf

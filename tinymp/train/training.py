@@ -13,10 +13,9 @@ from tinymp.amp.policy import Policy, get_policy
 from tinymp.autograd import Tensor
 from tinymp.data import DataLoader
 from tinymp.devices import get_device, get_rng_state, manual_seed, set_rng_state
-from tinymp.optim import AdamW
 from tinymp.optim.lr_scheduler import LambdaLR
 from tinymp.train.checkpoint import refuse_other_model
-from tinymp.train.configuration import Configuration
+from tinymp.train.configuration import OPTIMIZERS, Configuration
 from tinymp.train.task import Task
 
 
@@ -39,9 +38,8 @@ class Training:
         manual_seed(configuration.seed)
         self.model = self.policy.cast_model(task.model().to(device))
         self.masters = self.policy.make_masters(self.model)
-        self.optimizer = AdamW(
-            self.masters.parameters(), lr=configuration.lr, **self.policy.optimizer_options()
-        )
+        options = {"lr": configuration.lr, **self.policy.optimizer_options()}
+        self.optimizer = OPTIMIZERS[configuration.optimizer](self.masters.parameters(), **options)
         self.scaler = self.policy.make_scaler()
         self.loader = DataLoader(
             task.train,

@@ -1,0 +1,71 @@
+"""The embedding: a table with a learned vector for each token."""
+
+from __future__ import annotations
+
+from tinymp.autograd import Tensor
+from tinymp.formats import DType, float32
+from tinymp.nn import init
+from tinymp.nn.module import Module
+from tinymp.nn.parameter import Parameter
+from tinymp.ops import zeros
+
+
+def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
+    """Row `tokens[...]` of `weight`: int64 tokens (...) and (n, features) give (..., features).
+
+    Backward adds up the gradients of a token that occurs several times before it rounds them.
+
+    Raises:
+        TypeError: tokens that are not int64.
+        ValueError: a weight that is no table.
+        IndexError: a token outside 0 ... n-1.
+    """
+    if tokens.dtype.kind != "int":
+        raise TypeError(
+            f"embedding was given {tokens.dtype.name} tokens; they are row numbers, an int64 tensor"
+        )
+    if weight.ndim != 2:
+        raise ValueError(
+            f"embedding was given a weight of shape {weight.shape}; it is a table of shape "
+            "(tokens, features)"
+        )
+    rows = weight.shape[0]
+    numbers = tokens._array
+    wrong = (numbers < 0) | (numbers >= rows)
+    if wrong.any():
+        raise IndexError(
+            f"embedding was given the token {int(numbers[wrong][0])}; with {rows} rows tokens are "
+            f"0 to {rows - 1}"
+        )
+    return weight[tokens]
+
+
+class Embedding(Module):
+    """The vectors of tokens: (...), int64, to (..., embedding_dim).
+
+    Attributes:
+        weight: (num_embeddings, embedding_dim), standard normal at first, as in PyTorch.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        device: str = "cpu",
+        dtype: DType | str = float32,
+    ) -> None:
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.weight = Parameter(zeros(num_embeddings, embedding_dim, dtype=dtype, device=device))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values."""
+        init.normal_(self.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: any shape, int64, each from 0 to num_embeddings - 1."""
+        return embedding(tokens, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
