@@ -100,6 +100,8 @@ if TYPE_CHECKING:
     from tinymp import amp, data, inspect, models, nn, optim, testing, train
     from tinymp.testing import gradcheck
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DType",
     "Tensor",

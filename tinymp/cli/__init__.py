@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
+from tinymp import __version__
 from tinymp.cli.bits import bits
 from tinymp.cli.train import train
 
@@ -25,10 +25,7 @@ app.command()(train)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        try:
-            typer.echo(f"tinymp {version('tinymp')}")
-        except PackageNotFoundError:
-            typer.echo("tinymp, run from its source folder without being installed")
+        typer.echo(f"tinymp {__version__}")
         raise typer.Exit
 
 
