@@ -264,8 +264,13 @@ def test_ctrl_c_between_history_and_checkpoint(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT as a terminal does")
 def test_a_real_ctrl_c() -> None:
+    # A process that a script started in the background inherits that SIGINT is ignored.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from tinymp.cli import main; main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinymp", "train", "digits", "--hidden", "16", "--epochs", "999"],
+        [sys.executable, "-c", program, "train", "digits", "--hidden", "16", "--epochs", "999"],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         encoding="utf-8",
