@@ -125,6 +125,8 @@ def test_the_shortest_decimal_is_numpys():
 def test_bad_arguments_say_what_is_expected():
     with pytest.raises(ValueError, match=r"cannot read 'one' as a number; write a decimal \(0\.1"):
         examine("one", float16)
+    with pytest.raises(ValueError, match=r"1e999999999.*exponent is beyond ±5000"):
+        examine("1e999999999", float16)
     with pytest.raises(ValueError, match=r"cannot read '1/0' as a number"):
         examine("1/0", float16)
     with pytest.raises(TypeError, match=r"bool is not a floating-point format; use one of float64"):

@@ -7,6 +7,7 @@ the one that is being looked at.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -180,6 +181,9 @@ def shortest_decimal(word: int, dtype: DType) -> str:
     raise AssertionError("17 significant digits identify every float64")
 
 
+_LARGEST_POWER = 5000  # of ten, in a number given as text: exact integers of that size are quick
+
+
 def _read(number: int | float | str | Fraction) -> tuple[bool, Fraction | float]:
     """Sign and magnitude of a number; the magnitude is exact, or a float where it is not finite."""
     if isinstance(number, str):
@@ -191,6 +195,12 @@ def _read(number: int | float | str | Fraction) -> tuple[bool, Fraction | float]
 
 
 def _parse(text: str) -> Fraction | float:
+    power = re.search(r"e([+-]?\d+)\s*$", text, re.IGNORECASE)
+    if power and abs(int(power[1])) > _LARGEST_POWER:
+        raise ValueError(
+            f"cannot compute with {text!r} exactly: its exponent is beyond ±{_LARGEST_POWER}, "
+            "where every format has long ended; write a smaller one"
+        )
     try:
         if "x" in text.lower():
             return float.fromhex(text)
