@@ -1,0 +1,100 @@
+"""The model of Hopper's tensor cores against cuBLAS on real ones: fresh seeds, every bit."""
+
+from __future__ import annotations
+
+from secrets import randbits
+
+import numpy as np
+import pytest
+
+from tinymp.devices import get_device
+from tinymp.formats import bfloat16, encode, float16
+from tinymp.numerics import tensor_core_matmul
+
+pytestmark = pytest.mark.gpu
+
+REGIMES = ["normal", "uniform", "wide", "cancel", "subnormal", "overflow", "special", "any"]
+
+
+@pytest.fixture(scope="module")
+def hopper():
+    try:
+        gpu = get_device("cuda")
+    except RuntimeError as missing:
+        pytest.skip(str(missing))
+    import cupy
+
+    if not cupy.cuda.Device().compute_capability.startswith("9"):
+        pytest.skip("the model that is checked is that of compute capability 9.0")
+    return gpu
+
+
+@pytest.fixture(params=[float16, bfloat16], ids=lambda dtype: dtype.name)
+def dtype(request):
+    return request.param
+
+
+def operand(rng, shape, dtype, regime):
+    """Words of one regime."""
+    if regime == "any":
+        return rng.integers(0, 1 << 16, shape, dtype=np.uint16)
+    x = rng.random(shape) if regime == "uniform" else rng.standard_normal(shape)
+    if regime == "wide":
+        x *= np.exp2(rng.integers(dtype.emin // 2, dtype.emax // 2, shape))
+    elif regime == "cancel":  # every product meets its negative, but for a few
+        x = np.where(np.arange(shape[1]) % 2, 1, -1) * np.round(4 * x) + (rng.random(shape) < 0.01)
+    elif regime == "subnormal":
+        x *= 2.0 ** (dtype.emin - 1)
+    elif regime == "overflow":
+        x *= 2.0 ** (dtype.emax - 2)
+    words = encode(x, dtype, "nearest_even")
+    if regime == "special":
+        rare = rng.random(shape)
+        infinity = np.uint16(dtype.exponent_mask)
+        words = np.where(rare < 0.001, infinity | words & dtype.sign_mask, words)
+        words = np.where(rare > 0.9995, rng.integers(0, 1 << 16, shape, dtype=np.uint16), words)
+        words = np.where((rare > 0.5) & (rare < 0.6), words & dtype.sign_mask, words)
+    return words.astype(np.uint16)
+
+
+def check(gpu, dtype, m, n, k, regime, sample=None):
+    """Compare every output, or those of some rows and columns; returns how many were compared."""
+    seed = randbits(32)
+    rng = np.random.default_rng(seed)
+    a, b = operand(rng, (m, k), dtype, regime), operand(rng, (k, n), dtype, regime)
+    stored = (gpu.asarray(x.view(dtype.storage)) for x in (a, b))
+    theirs = gpu.to_numpy(gpu.matmul_words(*stored, dtype))
+    if sample is not None:
+        rows, columns = rng.choice(m, sample, False), rng.choice(n, sample, False)
+        a, b, theirs = a[rows], b[:, columns], theirs[np.ix_(rows, columns)]
+    ours = tensor_core_matmul(a, b, dtype)
+    wrong = ours.view(np.uint32) != np.ascontiguousarray(theirs).view(np.uint32)
+    assert not wrong.any(), f"seed {seed}: {wrong.sum()} of {wrong.size} differ, {regime}"
+    return wrong.size
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_million_outputs_in_all(hopper, dtype, regime):
+    compared = check(hopper, dtype, 512, 512, 64, regime)
+    compared += check(hopper, dtype, 64, 64, 1024, regime)
+    compared += check(hopper, dtype, 256, 256, 16, regime)
+    assert compared * len(REGIMES) >= 1_000_000
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(1024, 1024, 1024), (4096, 4096, 4096), (8192, 768, 768), (768, 8192, 3072), (1, 512, 1000)],
+)
+def test_large_products_are_plain_chains(hopper, dtype, m, n, k, regime):
+    if regime in ("special", "any"):
+        k = 64  # where nearly every sum of more terms would be NaN
+    check(hopper, dtype, m, n, k, regime, sample=min(m, 64))
+
+
+def test_the_model_runs_on_the_gpu_too(hopper, dtype):
+    rng = np.random.default_rng(0)
+    a, b = operand(rng, (70, 48), dtype, "any"), operand(rng, (48, 70), dtype, "any")
+    there = tensor_core_matmul(hopper.asarray(a), hopper.asarray(b), dtype)
+    ours = tensor_core_matmul(a, b, dtype)
+    np.testing.assert_array_equal(hopper.to_numpy(there).view(np.uint32), ours.view(np.uint32))
