@@ -69,6 +69,13 @@ M = mp.ones(2, 3)
         (lambda: mp.cross_entropy(M, [0, 1]), TypeError, "list labels.*int64 tensor"),
         # choices
         (lambda: mp.where(M, M, M), TypeError, "where was given a float32 condition.*x > 0"),
+        (lambda: M.masked_fill([True], 0), TypeError, "masked_fill was given a list mask.*x > 0"),
+        (lambda: M.masked_fill(M > 0, M), ValueError, r"values of shape \(2, 3\).*use where"),
+        (lambda: mp.hardtanh(M, 1, 1), ValueError, "min_val=1 and max_val=1.*must be smaller"),
+        (lambda: M & True, TypeError, "bitwise_and was given a float32.*booleans and integers"),
+        (lambda: ~M, TypeError, "bitwise_not was given a float32.*x > 0"),
+        (lambda: (M > 0) | 0.5, TypeError, "bitwise_or was given a float;"),
+        (lambda: mp.bitwise_xor(M, M), TypeError, "bitwise_xor was given a float32"),
         (M.clamp, ValueError, "neither min nor max"),
         (lambda: M.clamp(mp.ones(3)), TypeError, "clamp was given a Tensor.*maximum and minimum"),
         (lambda: mp.gelu(M, approximate="erf"), ValueError, "'erf'.*'none' or 'tanh'"),

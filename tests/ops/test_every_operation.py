@@ -38,7 +38,7 @@ USES: dict[str, list[Any]] = {
     "add": [(mp.add, X, Y), (mp.add, X, ROW), (mp.add, COLUMN, ROW), (lambda x: 2 + x + 1.5, X)],
     "sub": [(mp.sub, X, Y), (mp.sub, ROW, X), (lambda x: 2 - x - 1.5, X)],
     "mul": [(mp.mul, X, Y), (mp.mul, X, COLUMN), (lambda x: 2 * x * 1.5, X), (lambda x: x * x, X)],
-    "div": [(mp.div, X, POSITIVE), (mp.div, ROW, POSITIVE), (lambda x: 2 / x / 1.5, POSITIVE)],
+    "div": [(mp.div, X, POSITIVE), (mp.div, ROW, POSITIVE), (lambda x: 2 * x / 1.5, POSITIVE)],
     "neg": [(mp.neg, X)],
     "pow": [
         (mp.pow, POSITIVE, Y),
@@ -52,6 +52,34 @@ USES: dict[str, list[Any]] = {
     "log": [(mp.log, POSITIVE)],
     "sqrt": [(mp.sqrt, POSITIVE)],
     "tanh": [(mp.tanh, X)],
+    "sin": [(mp.sin, X)],
+    "cos": [(mp.cos, X)],
+    "tan": [(mp.tan, X)],
+    "sinh": [(mp.sinh, X)],
+    "cosh": [(mp.cosh, X)],
+    "asinh": [(mp.asinh, X)],
+    "expm1": [(mp.expm1, X)],
+    "atan": [(mp.atan, X)],
+    "erf": [(mp.erf, X)],
+    "sign": [(mp.sign, X)],
+    "floor": [(mp.floor, X)],
+    "ceil": [(mp.ceil, X)],
+    "round": [(mp.round, X)],
+    "trunc": [(mp.trunc, X)],
+    "asin": [(mp.asin, X / 2.1)],
+    "acos": [(mp.acos, X / 2.1)],
+    "atanh": [(mp.atanh, X / 2.1)],
+    "acosh": [(mp.acosh, POSITIVE + 1)],
+    "log1p": [(mp.log1p, POSITIVE - 1)],
+    "log2": [(mp.log2, POSITIVE)],
+    "log10": [(mp.log10, POSITIVE)],
+    "rsqrt": [(mp.rsqrt, POSITIVE)],
+    "reciprocal": [(mp.reciprocal, POSITIVE), (lambda x: 2 / x, POSITIVE)],
+    "softplus": [(mp.softplus, 3 * X), (lambda x: mp.softplus(x, 2.0, 3.0), X)],
+    "silu": [(mp.silu, 3 * X)],
+    "elu": [(mp.elu, X), (lambda x: mp.elu(x, 0.5), X)],
+    "leaky_relu": [(mp.leaky_relu, X), (lambda x: mp.leaky_relu(x, 0.2), X)],
+    "hardtanh": [(mp.hardtanh, X), (lambda x: mp.hardtanh(x, -0.5, 1.5), X)],
     "abs": [(mp.abs, X)],
     "relu": [(mp.relu, X)],
     "sigmoid": [(mp.sigmoid, X)],
@@ -139,7 +167,15 @@ USES: dict[str, list[Any]] = {
     ],
 }  # fmt: skip
 COMPARISONS = {name: [(getattr(mp, name), X, Y)] for name in ("eq", "ne", "lt", "le", "gt", "ge")}
-ALL = USES | COMPARISONS
+TRUTHS = {
+    **{name: [(getattr(mp, name), X)] for name in ("isnan", "isinf", "isfinite", "logical_not")},
+    **{name: [(getattr(mp, name), X, Y)] for name in ("logical_and", "logical_or", "logical_xor")},
+    "bitwise_and": [(lambda x, y: (x > 0) & (y > 0), X, Y)],
+    "bitwise_or": [(lambda x, y: (x > 0) | (y > 0), X, Y)],
+    "bitwise_xor": [(lambda x, y: (x > 0) ^ (y > 0), X, Y)],
+    "bitwise_not": [(lambda x: ~(x > 0), X)],
+}
+ALL = USES | COMPARISONS | TRUTHS
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 
 
@@ -213,7 +249,7 @@ def test_dtypes_of_result_and_gradients(
         return run
 
     op = operations()[name]
-    if op.forward_on != "words" and op.result not in ("bool", "int64"):
+    if op.forward_on != "words" and op.result not in ("bool", "int64") and name not in TRUTHS:
         monkeypatch.setattr(op, "forward", watched(op.forward))
     if op.backward_on != "words":
         for rule in filter(None, op.rules):

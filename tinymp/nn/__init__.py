@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from tinymp.nn import functional, init
-from tinymp.nn.activations import GELU, Flatten, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tinymp.nn.activations import (
+    ELU,
+    GELU,
+    Flatten,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from tinymp.nn.containers import ModuleList, Sequential
 from tinymp.nn.dropout import Dropout
 from tinymp.nn.embedding import Embedding
@@ -14,13 +27,16 @@ from tinymp.nn.normalization import LayerNorm
 from tinymp.nn.parameter import Parameter
 
 __all__ = [
+    "ELU",
     "GELU",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "Flatten",
+    "Hardtanh",
     "Identity",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MSELoss",
@@ -29,8 +45,10 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
     "functional",
     "init",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinymp.autograd import Op, Tensor, apply
 
 Number = float | int | bool
@@ -16,6 +18,15 @@ DIV = Op(
     x=lambda xp, g, y: g / y,
     y=lambda xp, g, x, y: -g * (x / y) / y,
     result="float",
+)
+# A number over a tensor: an operation of its own, because PyTorch's autocast tells it from DIV.
+# Divided twice, because x² may over- or underflow where the gradient does not.
+RECIPROCAL = Op(
+    "reciprocal",
+    lambda xp, x, *, numerator: numerator / x,
+    x=lambda xp, g, x, numerator: -numerator * g / x / x,
+    result="float",
+    autocast="float32",
 )
 NEG = Op("neg", lambda xp, x: -x, x=lambda xp, g: -g)
 POW = Op(
@@ -55,6 +66,18 @@ def mul(x: Operand, y: Operand) -> Tensor:
 def div(x: Operand, y: Operand) -> Tensor:
     """x / y; two integers give float32."""
     return apply(DIV, x, y)
+
+
+def divide_by(x: Tensor, numerator: Operand) -> Tensor:
+    """numerator / x, for a number on the left: under autocast the float32 reciprocal, as PyTorch.
+
+    Rounded once, where PyTorch rounds 1 / x and then the product.
+    """
+    if isinstance(numerator, np.generic):
+        numerator = numerator.item()  # NumPy's scalars would widen the computation
+    if not isinstance(numerator, int | float):
+        return apply(DIV, numerator, x)
+    return apply(RECIPROCAL, x, numerator=numerator)
 
 
 def neg(x: Tensor) -> Tensor:

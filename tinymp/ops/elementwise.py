@@ -1,57 +1,19 @@
-"""Functions of each element on its own, and choices between elements."""
+"""Simple functions of each element, choices between elements, and rounding to another dtype."""
 
 from __future__ import annotations
 
-from math import pi
-from math import sqrt as root
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.formats import DType, float32
-from tinymp.numerics.special import normal_cdf, normal_pdf
 from tinymp.ops.arithmetic import Operand
 
-EXP = Op(
-    "exp", lambda xp, x: xp.exp(x), x=lambda xp, g, out: g * out, result="float", autocast="float32"
-)
-LOG = Op(
-    "log", lambda xp, x: xp.log(x), x=lambda xp, g, x: g / x, result="float", autocast="float32"
-)
-SQRT = Op("sqrt", lambda xp, x: xp.sqrt(x), x=lambda xp, g, out: g / (2 * out), result="float")
-TANH = Op(
-    "tanh", lambda xp, x: xp.tanh(x), x=lambda xp, g, out: g * (1 - out * out), result="float"
-)
 ABS = Op("abs", lambda xp, x: xp.abs(x), x=lambda xp, g, x: g * xp.sign(x))
-# Where, not a product with the mask: an infinite gradient times 0 would be NaN.
-RELU = Op("relu", lambda xp, x: xp.maximum(x, 0), x=lambda xp, g, out: xp.where(out <= 0, 0, g))
-
-
-def _sigmoid(xp: Any, x: Any) -> Any:
-    e = xp.exp(-xp.abs(x))  # in (0, 1]: cannot overflow
-    return xp.where(x >= 0, 1, e) / (1 + e)
-
-
-SIGMOID = Op("sigmoid", _sigmoid, x=lambda xp, g, out: g * out * (1 - out), result="float")
-
-GELU = Op(
-    "gelu",
-    lambda xp, x: x * normal_cdf(xp, x),
-    x=lambda xp, g, x: g * (normal_cdf(xp, x) + x * normal_pdf(xp, x)),
-    result="float",
-)
-
-
-def _gelu_tanh(xp: Any, x: Any) -> Any:
-    return 0.5 * x * (1 + xp.tanh(root(2 / pi) * (x + 0.044715 * x * x * x)))
-
-
-def _gelu_tanh_x(xp: Any, g: Any, x: Any) -> Any:
-    t = xp.tanh(root(2 / pi) * (x + 0.044715 * x * x * x))
-    slope = root(2 / pi) * (1 + 3 * 0.044715 * x * x)
-    return g * 0.5 * (1 + t + x * (1 - t * t) * slope)
-
-
-GELU_TANH = Op("gelu_tanh", _gelu_tanh, x=_gelu_tanh_x, result="float")
+SIGN = Op("sign", lambda xp, x: xp.sign(x), x=lambda xp, g: xp.zeros_like(g))
+FLOOR = Op("floor", lambda xp, x: xp.floor(x), x=lambda xp, g: xp.zeros_like(g))
+CEIL = Op("ceil", lambda xp, x: xp.ceil(x), x=lambda xp, g: xp.zeros_like(g))
+ROUND = Op("round", lambda xp, x: xp.rint(x), x=lambda xp, g: xp.zeros_like(g))
+TRUNC = Op("trunc", lambda xp, x: xp.trunc(x), x=lambda xp, g: xp.zeros_like(g))
 
 # Where both are equal each gets half of the gradient, where one is NaN each gets all of it.
 MAXIMUM = Op(
@@ -101,54 +63,37 @@ def cast(x: Tensor, dtype: DType) -> Tensor:
     return x if x.dtype is dtype else apply(CAST, x, dtype=dtype)
 
 
-def exp(x: Tensor) -> Tensor:
-    """e to the power x."""
-    return apply(EXP, x)
-
-
-def log(x: Tensor) -> Tensor:
-    """Natural logarithm of x; -inf at 0, NaN below."""
-    return apply(LOG, x)
-
-
-def sqrt(x: Tensor) -> Tensor:
-    """Square root of x; NaN below 0."""
-    return apply(SQRT, x)
-
-
-def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent of x."""
-    return apply(TANH, x)
-
-
-def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e^-x), without overflow for any x."""
-    return apply(SIGMOID, x)
-
-
-def relu(x: Tensor) -> Tensor:
-    """The larger of x and 0; its gradient at 0 is 0."""
-    return apply(RELU, x)
-
-
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """x·Φ(x), Φ the normal distribution function; `approximate="tanh"` takes the tanh formula.
-
-    Raises:
-        ValueError: another `approximate`.
-
-    Source: Hendrycks & Gimpel, Gaussian Error Linear Units (arXiv 1606.08415), section 2.
-    """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(
-            f"approximate={approximate!r} was given to gelu; it must be 'none' or 'tanh'"
-        )
-    return apply(GELU if approximate == "none" else GELU_TANH, x)
-
-
 def abs(x: Tensor) -> Tensor:
     """Absolute value of x; its gradient at 0 is 0."""
     return apply(ABS, x)
+
+
+def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1 as x is below, at or above 0; NaN of NaN, where PyTorch has 0. No slope."""
+    return apply(SIGN, x)
+
+
+def floor(x: Tensor) -> Tensor:
+    """The largest integer not above x; its gradient is 0. Integers are returned as they are."""
+    return apply(FLOOR, x) if x.dtype.is_float else x
+
+
+def ceil(x: Tensor) -> Tensor:
+    """The smallest integer not below x; its gradient is 0. Integers are returned as they are."""
+    return apply(CEIL, x) if x.dtype.is_float else x
+
+
+def round(x: Tensor) -> Tensor:
+    """The integer nearest to x, the even one of two; its gradient is 0. Integers stay as they are.
+
+    How results are rounded to their *format* is another matter: see `tinymp.rounding`.
+    """
+    return apply(ROUND, x) if x.dtype.is_float else x
+
+
+def trunc(x: Tensor) -> Tensor:
+    """x without its fraction; its gradient is 0. Integers are returned as they are."""
+    return apply(TRUNC, x) if x.dtype.is_float else x
 
 
 def maximum(x: Operand, y: Operand) -> Tensor:
@@ -192,9 +137,33 @@ def where(condition: Tensor, x: Operand, y: Operand) -> Tensor:
     Raises:
         TypeError: `condition` is not a bool tensor.
     """
-    if not isinstance(condition, Tensor) or condition.dtype.kind != "bool":
-        given = condition.dtype.name if isinstance(condition, Tensor) else type(condition).__name__
-        raise TypeError(
-            f"where was given a {given} condition; it must be a bool tensor, e.g. x > 0"
-        )
+    _check_mask(condition, "condition", "where")
     return apply(WHERE, condition, x, y)
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: Operand) -> Tensor:
+    """x with `value` where `mask` (bool, of a shape that broadcasts to that of x) is true.
+
+    The result has the dtype of `x`.
+
+    Raises:
+        TypeError: `mask` is not a bool tensor.
+        ValueError: `value` is a tensor with dimensions.
+    """
+    _check_mask(mask, "mask", "masked_fill")
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(
+                f"masked_fill was given values of shape {value.shape}; it takes one value; use "
+                "where for many"
+            )
+        return where(mask, cast(value, x.dtype), x)
+    if not x.dtype.is_float:
+        value = bool(value) if x.dtype.kind == "bool" else int(value)
+    return where(mask, value, x)
+
+
+def _check_mask(mask: Any, role: str, name: str) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype.kind != "bool":
+        given = mask.dtype.name if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name} was given a {given} {role}; it must be a bool tensor, e.g. x > 0")

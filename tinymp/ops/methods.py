@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from tinymp.ops import (
+    activations,
     arithmetic,
     conversion,
+    elementary,
     elementwise,
     indexing,
     inplace,
     linear_algebra,
+    logic,
     normalization,
     reductions,
     shape,
@@ -40,6 +43,11 @@ class TensorMethods:
     __le__ = le = arithmetic.le
     __gt__ = gt = arithmetic.gt
     __ge__ = ge = arithmetic.ge
+    __and__ = bitwise_and = logic.bitwise_and
+    __or__ = bitwise_or = logic.bitwise_or
+    __xor__ = bitwise_xor = logic.bitwise_xor
+    __invert__ = bitwise_not = logic.bitwise_not
+    __rtruediv__ = arithmetic.divide_by
     __abs__ = abs = elementwise.abs
     __getitem__ = indexing.getitem
     __setitem__ = inplace.setitem
@@ -53,11 +61,13 @@ class TensorMethods:
     def __rmul__(self: Any, other: Any) -> Any:
         return arithmetic.mul(other, self)
 
-    def __rtruediv__(self: Any, other: Any) -> Any:
-        return arithmetic.div(other, self)
-
     def __rpow__(self: Any, other: Any) -> Any:
         return arithmetic.pow(other, self)
+
+    # These commute.
+    __rand__ = logic.bitwise_and
+    __ror__ = logic.bitwise_or
+    __rxor__ = logic.bitwise_xor
 
     numpy = values.numpy
     item = values.item
@@ -70,16 +80,49 @@ class TensorMethods:
     __iter__ = values.iterate
     __repr__ = values.text
 
-    exp = elementwise.exp
-    log = elementwise.log
-    sqrt = elementwise.sqrt
-    tanh = elementwise.tanh
-    sigmoid = elementwise.sigmoid
-    relu = elementwise.relu
+    exp = elementary.exp
+    expm1 = elementary.expm1
+    log = elementary.log
+    log1p = elementary.log1p
+    log2 = elementary.log2
+    log10 = elementary.log10
+    sqrt = elementary.sqrt
+    rsqrt = elementary.rsqrt
+    square = elementary.square
+    reciprocal = elementary.reciprocal
+    sin = elementary.sin
+    cos = elementary.cos
+    tan = elementary.tan
+    asin = elementary.asin
+    acos = elementary.acos
+    atan = elementary.atan
+    sinh = elementary.sinh
+    cosh = elementary.cosh
+    tanh = elementary.tanh
+    asinh = elementary.asinh
+    acosh = elementary.acosh
+    atanh = elementary.atanh
+    erf = elementary.erf
+    relu = activations.relu
+    sigmoid = activations.sigmoid
+
+    sign = elementwise.sign
+    floor = elementwise.floor
+    ceil = elementwise.ceil
+    round = elementwise.round
+    trunc = elementwise.trunc
     maximum = elementwise.maximum
     minimum = elementwise.minimum
     clamp = elementwise.clamp
     clip = elementwise.clip
+    masked_fill = elementwise.masked_fill
+    isnan = logic.isnan
+    isinf = logic.isinf
+    isfinite = logic.isfinite
+    logical_and = logic.logical_and
+    logical_or = logic.logical_or
+    logical_xor = logic.logical_xor
+    logical_not = logic.logical_not
 
     sum = reductions.sum
     mean = reductions.mean
