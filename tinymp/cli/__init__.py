@@ -1,4 +1,4 @@
-"""The command line: `tinymp train`, `tinymp bits`."""
+"""The command line: `tinymp train`, `tinymp compare`, `tinymp bits`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from tinymp import __version__
 from tinymp.cli.bits import bits
+from tinymp.cli.compare import compare
 from tinymp.cli.train import train
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 # A negative number looks like an option; what is no option is the number.
 app.command(context_settings={"ignore_unknown_options": True})(bits)
 app.command()(train)
+app.command()(compare)
 
 
 def _print_version(wanted: bool) -> None:

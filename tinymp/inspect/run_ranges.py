@@ -79,6 +79,11 @@ class RunRanges(Watcher):
     ) -> None:
         dtype = self._dtype or own
         counted = histogram(values, dtype, scale=scale, rounding=rounding.mode(dtype))
+        known = found.get(label, counted)
+        if (known.dtype, known.rounding) != (counted.dtype, counted.rounding):
+            # Between two forward passes other operations may have the same place, such as the casts
+            # of gradients to master weights.
+            label = f"{label} ({counted.dtype.name}, {counted.rounding})"
         found[label] = found[label] + counted if label in found else counted
 
     def __str__(self) -> str:

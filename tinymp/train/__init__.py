@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinymp.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from tinymp.train.compare import Run, compare
 from tinymp.train.configuration import Configuration
 from tinymp.train.history import EpochRecord
 from tinymp.train.loop import StepRecord, evaluate, fit, train_epoch, train_step
@@ -17,10 +18,12 @@ __all__ = [
     "CheckpointError",
     "Configuration",
     "EpochRecord",
+    "Run",
     "RunFolder",
     "StepRecord",
     "Task",
     "Training",
+    "compare",
     "evaluate",
     "fit",
     "make_task",

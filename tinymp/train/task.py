@@ -89,11 +89,9 @@ def spelling(configuration: Configuration) -> Task:
 
 
 def _spelling_lines(split: str, count: int) -> Dataset:
-    """Tokens (n, t), and as target of each the one that follows it, where it belongs to the name."""
+    """Tokens (n, t), and as target of each the next one, where that belongs to the name."""
     tokenizer = CharacterTokenizer(ALPHABET)
-    lines = [
-        spelling_line(int(n)) for n in spelling_numbers(count, split, largest=_LARGEST_NUMBER)
-    ]
+    lines = [spelling_line(int(n)) for n in spelling_numbers(count, split, largest=_LARGEST_NUMBER)]
     longest = max(map(len, lines))
     tokens = np.stack([tokenizer.encode(line.ljust(longest, "\n")) for line in lines])
     inputs, targets = tokens[:, :-1], tokens[:, 1:].copy()
