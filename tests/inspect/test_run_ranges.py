@@ -143,3 +143,15 @@ def test_text() -> None:
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(TypeError, match="unknown dtype 'half'"):
         ranges("half")
+
+
+def test_a_place_that_has_two_formats_is_counted_apart() -> None:
+    """After backward the counting of places begins anew, here with a cast back to float32."""
+    x = mp.ones(3, requires_grad=True)
+    with ranges() as run:
+        y = x.to(mp.float16)
+        y.sum().backward()
+        _ = y.detach().to(mp.float32)
+    first, second = (run.activations[name] for name in ("1 cast", "1 cast (float32, nearest_even)"))
+    assert (first.dtype, first.total) == (mp.float16, 3)
+    assert (second.dtype, second.total) == (mp.float32, 3)

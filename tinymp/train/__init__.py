@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinymp.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from tinymp.train.compare import Run, compare
+from tinymp.train.compare import Run
 from tinymp.train.configuration import Configuration
 from tinymp.train.history import EpochRecord
 from tinymp.train.loop import StepRecord, evaluate, fit, train_epoch, train_step
@@ -23,7 +23,6 @@ __all__ = [
     "StepRecord",
     "Task",
     "Training",
-    "compare",
     "evaluate",
     "fit",
     "make_task",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,7 +14,9 @@ from multiprocessing import get_context
 from statistics import median
 from time import perf_counter
 
+from tinymp.amp.diagnosis import LossScaleWarning
 from tinymp.autograd import Tensor
+from tinymp.formats import float32
 from tinymp.inspect import UpdateWatch, ranges
 from tinymp.train.configuration import Configuration
 from tinymp.train.loop import StepRecord, evaluate, train_step
@@ -36,7 +39,7 @@ class Run:
         accuracy: share of the test set that is right at the end, 0 to 1.
         steps: steps that were begun.
         skipped_steps: those that were skipped because of an inf or NaN.
-        underflow: share of the gradients other than zero that were rounded to zero.
+        underflow: share of the gradients of 2 bytes, zeros left out, that were rounded to zero.
         lost: share of the updates that left their weight as it was.
         amplified: share that moved it further than intended, in either direction.
         more_than_doubled: share that moved it more than twice as far.
@@ -73,12 +76,16 @@ class StepWatch:
         with ranges() as seen:
             record = train_step(training, inputs, targets, self.updates.step)
         for histogram in seen.gradients.values():
-            self.gradients.update(histogram.classes)
+            if histogram.dtype.itemsize < float32.itemsize:
+                self.gradients.update(histogram.classes)
         return record
 
     @property
     def underflow(self) -> float:
-        """Share of the gradients other than zero that were rounded to zero."""
+        """Share of the gradients of 2 bytes, of activations and parameters, that became zero.
+
+        Those that were zero before they were rounded are left out.
+        """
         present = self.gradients.total() - self.gradients["zero"]
         return self.gradients["underflow"] / present if present else 0.0
 
@@ -93,21 +100,24 @@ def run(configuration: Configuration) -> Run:
     pause = max(1, steps // _POINTS)
     step, stopped, accuracy = 0, "", 0.0
     training.model.train()
-    try:
-        for step, (inputs, targets) in enumerate(_batches(training), start=1):
-            if step % pause == 1 % pause:
-                record = watch.train_step(training, inputs, targets)
-            else:
-                started = perf_counter()
-                record = train_step(training, inputs, targets)
-                seconds.append(perf_counter() - started)
-            training.skipped_steps += record.skipped
-            if step % pause == 0 or step == steps:
-                loss, accuracy = evaluate(training)
-                curve.append((step, loss))
-                training.model.train()
-    except FloatingPointError as collapsed:  # the loss scale fell as low as it can
-        stopped = str(collapsed)
+    with warnings.catch_warnings():
+        # A policy that fails is a result here; what it warns of stands in the figures.
+        warnings.simplefilter("ignore", LossScaleWarning)
+        try:
+            for step, batch in enumerate(_batches(training), start=1):
+                if step % pause == 1 % pause:
+                    record = watch.train_step(training, *batch)
+                else:
+                    started = perf_counter()
+                    record = train_step(training, *batch)
+                    seconds.append(perf_counter() - started)
+                training.skipped_steps += record.skipped
+                if step % pause == 0 or step == steps:
+                    loss, accuracy = evaluate(training)
+                    curve.append((step, loss))
+                    training.model.train()
+        except FloatingPointError as collapsed:  # the loss scale fell as low as it can
+            stopped = str(collapsed)
     total = watch.updates.total
     return Run(
         policy=configuration.policy,
