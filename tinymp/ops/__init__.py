@@ -76,7 +76,20 @@ from tinymp.ops.logic import (
 from tinymp.ops.losses import cross_entropy, mse_loss
 from tinymp.ops.methods import attach
 from tinymp.ops.normalization import layer_norm, log_softmax, softmax
-from tinymp.ops.reductions import amax, amin, argmax, argmin, logsumexp, max, mean, min, sum, var
+from tinymp.ops.order import amax, amin, argmax, argmin, argsort, max, median, min, sort, topk
+from tinymp.ops.reductions import (
+    all,
+    any,
+    count_nonzero,
+    logsumexp,
+    mean,
+    norm,
+    prod,
+    std,
+    sum,
+    var,
+)
+from tinymp.ops.scans import cumprod, cumsum
 from tinymp.ops.shape import (
     broadcast_to,
     cat,
@@ -96,18 +109,19 @@ from tinymp.ops.shape import (
 )
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "amax", "amin", "arange", "argmax", "argmin", "asin", "asinh",
-    "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "broadcast_to",
-    "cast", "cat", "ceil", "clamp", "clip", "clone", "concatenate", "cos", "cosh", "cross_entropy",
-    "div", "elu", "eq", "erf", "exp", "expand", "expm1", "flatten", "floor", "from_numpy", "full",
-    "ge", "gelu", "gt", "hardtanh", "isfinite", "isinf", "isnan", "layer_norm", "le", "leaky_relu",
-    "linear", "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum",
-    "mean", "min", "minimum", "mse_loss", "mul", "ne", "neg", "ones", "ones_like", "pad", "permute",
-    "pow", "rand", "randn", "reciprocal", "relu", "reshape", "round", "rsqrt", "sigmoid", "sign",
-    "silu", "sin", "sinh", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack",
-    "sub", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "to", "transpose", "trunc",
-    "unsqueeze", "var", "view", "where", "zeros", "zeros_like",
+    "abs", "acos", "acosh", "add", "all", "amax", "amin", "any", "arange", "argmax", "argmin",
+    "argsort", "asin", "asinh", "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or",
+    "bitwise_xor", "broadcast_to", "cast", "cat", "ceil", "clamp", "clip", "clone", "concatenate",
+    "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod", "cumsum", "div", "elu", "eq", "erf",
+    "exp", "expand", "expm1", "flatten", "floor", "from_numpy", "full", "ge", "gelu", "gt",
+    "hardtanh", "isfinite", "isinf", "isnan", "layer_norm", "le", "leaky_relu", "linear", "log",
+    "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "median",
+    "min", "minimum", "mse_loss", "mul", "ne", "neg", "norm", "ones", "ones_like", "pad", "permute",
+    "pow", "prod", "rand", "randn", "reciprocal", "relu", "reshape", "round", "rsqrt", "sigmoid",
+    "sign", "silu", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "sub", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "to",
+    "topk", "transpose", "trunc", "unsqueeze", "var", "view", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 attach(Tensor)

@@ -19,7 +19,9 @@ from tinymp.ops import (
     linear_algebra,
     logic,
     normalization,
+    order,
     reductions,
+    scans,
     shape,
     values,
 )
@@ -127,13 +129,25 @@ class TensorMethods:
     sum = reductions.sum
     mean = reductions.mean
     var = reductions.var
+    std = reductions.std
+    prod = reductions.prod
+    norm = reductions.norm
     logsumexp = reductions.logsumexp
-    max = reductions.max
-    min = reductions.min
-    amax = reductions.amax
-    amin = reductions.amin
-    argmax = reductions.argmax
-    argmin = reductions.argmin
+    all = reductions.all
+    any = reductions.any
+    count_nonzero = reductions.count_nonzero
+    max = order.max
+    min = order.min
+    amax = order.amax
+    amin = order.amin
+    argmax = order.argmax
+    argmin = order.argmin
+    median = order.median
+    sort = order.sort
+    argsort = order.argsort
+    topk = order.topk
+    cumsum = scans.cumsum
+    cumprod = scans.cumprod
     softmax = normalization.softmax
     log_softmax = normalization.log_softmax
 

@@ -1,16 +1,14 @@
-"""Sums, means and extremes along dimensions."""
+"""Sums, products, means, variances and norms along dimensions, and truth of all or any."""
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.formats import int64
-from tinymp.ops.dims import Dims, many_dims, one_dim
+from tinymp.ops.dims import Dims, many_dims
 from tinymp.ops.elementwise import cast
-from tinymp.ops.indexing import take_along_dim
-from tinymp.ops.shape import reshape, unsqueeze
 
 Shape = tuple[int, ...]
 
@@ -20,9 +18,14 @@ def kept(g: Any, shape: Shape, dim: Shape) -> Any:
     return g.reshape([1 if i in dim else n for i, n in enumerate(shape)])
 
 
+def dropped(x: Any, dim: Shape) -> Any:
+    """`x` without the reduced dimensions, which are of length 1."""
+    return x.reshape([n for i, n in enumerate(x.shape) if i not in dim])
+
+
 def count(shape: Shape, dim: Shape) -> int:
     """How many elements each result of a reduction is made of."""
-    return prod(shape[i] for i in dim)
+    return math.prod(shape[i] for i in dim)
 
 
 SUM = Op(
@@ -62,6 +65,66 @@ def _var_x(xp: Any, g: Any, x: Any, dim: Shape, correction: float) -> Any:
 VAR = Op("var", _var, x=_var_x, result="float")
 
 
+def _std(xp: Any, x: Any, *, dim: Shape, keepdim: bool, correction: float) -> Any:
+    std = xp.sqrt(_var(xp, x, dim=dim, keepdim=True, correction=correction))
+    return (std if keepdim else dropped(std, dim)), std
+
+
+def _std_x(xp: Any, g: Any, x: Any, std: Any, dim: Shape, correction: float) -> Any:
+    deviation = x - xp.sum(x, dim, True) / count(x.shape, dim)
+    slope = deviation / std / _degrees(x.shape, dim, correction)
+    return kept(g, x.shape, dim) * xp.where(std == 0, 0, slope)
+
+
+STD = Op("std", _std, x=_std_x, residuals=("std",), result="float")
+
+
+def _prod_x(xp: Any, g: Any, x: Any, dim: Shape) -> Any:
+    """The product of the *other* elements, which is not out / x where some x is 0."""
+    zero = x == 0
+    zeros = kept(xp.count_nonzero(zero, axis=dim), x.shape, dim)
+    nonzero = xp.where(zero, 1, x)
+    product = xp.prod(nonzero, axis=dim, keepdims=True)
+    others = xp.where(zeros == zero, product / nonzero, 0)  # no zero but, perhaps, this one
+    return kept(g, x.shape, dim) * others
+
+
+PROD = Op(
+    "prod",
+    lambda xp, x, *, dim, keepdim: xp.prod(x, axis=dim, keepdims=keepdim),
+    x=_prod_x,
+    autocast="float32",
+)
+
+
+def _norm(xp: Any, x: Any, *, p: float, dim: Shape, keepdim: bool) -> Any:
+    if p == math.inf:
+        total = xp.max(xp.abs(x), axis=dim, keepdims=True)
+    elif p == -math.inf:
+        total = xp.min(xp.abs(x), axis=dim, keepdims=True)
+    elif p == 0:
+        total = xp.sum((x != 0).astype(x.dtype), dim, True)
+    elif p == 2:
+        total = xp.sqrt(xp.sum(x * x, dim, True))
+    else:
+        total = xp.sum(xp.abs(x) ** p, dim, True) ** (1 / p)
+    return (total if keepdim else dropped(total, dim)), total
+
+
+def _norm_x(xp: Any, g: Any, x: Any, total: Any, p: float, dim: Shape) -> Any:
+    g = kept(g, x.shape, dim)
+    if math.isinf(p):  # elements that are equally extreme share the gradient
+        chosen = (xp.abs(x) == total).astype(x.dtype)
+        return g * xp.sign(x) * chosen / xp.sum(chosen, dim, True)
+    if p == 0:
+        return xp.zeros_like(x)
+    slope = xp.sign(x) * (xp.abs(x) / total) ** (p - 1)
+    return g * xp.where(x == 0, 0, slope)  # at 0 it has a kink, or is 0
+
+
+NORM = Op("norm", _norm, x=_norm_x, residuals=("total",), result="float", autocast="float32")
+
+
 def _logsumexp(xp: Any, x: Any, *, dim: Shape, keepdim: bool) -> Any:
     if count(x.shape, dim) == 0:  # the logarithm of an empty sum
         total = xp.log(xp.sum(x, dim, True))
@@ -69,8 +132,7 @@ def _logsumexp(xp: Any, x: Any, *, dim: Shape, keepdim: bool) -> Any:
         highest = xp.max(x, axis=dim, keepdims=True)
         highest = xp.where(xp.isfinite(highest), highest, 0)  # inf - inf would be NaN
         total = xp.log(xp.sum(xp.exp(x - highest), dim, True)) + highest
-    out = total if keepdim else total.reshape([n for i, n in enumerate(x.shape) if i not in dim])
-    return out, total
+    return (total if keepdim else dropped(total, dim)), total
 
 
 # The gradient is softmax. A rounded total would put its error, |total|·u, into the exponent.
@@ -84,27 +146,11 @@ LOGSUMEXP = Op(
 )
 
 
-def _extreme_x(xp: Any, g: Any, x: Any, out: Any, dim: Shape) -> Any:
-    """Elements that are equally extreme share the gradient."""
-    chosen = (x == kept(out, x.shape, dim)).astype(x.dtype)
-    return kept(g, x.shape, dim) * chosen / xp.sum(chosen, dim, True)
-
-
-AMAX = Op(
-    "amax", lambda xp, x, *, dim, keepdim: xp.max(x, axis=dim, keepdims=keepdim), x=_extreme_x
+ALL = Op("all", lambda xp, x, *, dim, keepdim: xp.all(x, axis=dim, keepdims=keepdim), result="bool")
+ANY = Op("any", lambda xp, x, *, dim, keepdim: xp.any(x, axis=dim, keepdims=keepdim), result="bool")
+COUNT_NONZERO = Op(
+    "count_nonzero", lambda xp, x, *, dim: xp.count_nonzero(x, axis=dim), result="int64"
 )
-AMIN = Op(
-    "amin", lambda xp, x, *, dim, keepdim: xp.min(x, axis=dim, keepdims=keepdim), x=_extreme_x
-)
-ARGMAX = Op("argmax", lambda xp, x, *, dim: xp.argmax(x, axis=dim), result="int64")
-ARGMIN = Op("argmin", lambda xp, x, *, dim: xp.argmin(x, axis=dim), result="int64")
-
-
-class Extreme(NamedTuple):
-    """The largest or smallest values along a dimension, and where they are (int64)."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -129,75 +175,63 @@ def var(x: Tensor, dim: Dims = None, correction: float = 1, keepdim: bool = Fals
     return apply(VAR, x, dim=dims, keepdim=keepdim, correction=correction)
 
 
+def std(x: Tensor, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """Standard deviation along `dim`: the root of `var`. Its gradient is 0 where it is 0."""
+    dims = many_dims(dim, x, "std")
+    return apply(STD, x, dim=dims, keepdim=keepdim, correction=correction)
+
+
+def prod(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Product along `dim`, by default of all elements; 1 where there are none."""
+    if x.dtype.kind == "bool":
+        x = cast(x, int64)
+    return apply(PROD, x, dim=many_dims(dim, x, "prod"), keepdim=keepdim)
+
+
+def norm(x: Tensor, p: float | str = "fro", dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """(Σ |x|^p)^(1/p) along `dim`, all of them by default; the root of the sum of squares for 2.
+
+    `p`: a number, "fro" (2), inf or -inf (the largest or smallest |x|), 0 (how many are not 0).
+    The gradient at x = 0 is 0.
+
+    Raises:
+        ValueError: another `p`; no elements to choose the largest or smallest from.
+    """
+    order = 2.0 if p == "fro" else p
+    if isinstance(order, str):
+        raise ValueError(f"norm was given p={p!r}; it must be a number or 'fro'")
+    dims = many_dims(dim, x, "norm")
+    if math.isinf(order):
+        not_empty(x, dims, "norm")
+    return apply(NORM, x, p=order, dim=dims, keepdim=keepdim)
+
+
 def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """log Σ e^x along `dim`, shifted by the largest x so that nothing overflows; -inf for no x."""
     return apply(LOGSUMEXP, x, dim=many_dims(dim, x, "logsumexp"), keepdim=keepdim)
 
 
-def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Largest value along `dim`; equal ones share the gradient.
+def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether every element along `dim` is not 0, a bool tensor; true where there are none."""
+    return apply(ALL, x, dim=many_dims(dim, x, "all"), keepdim=keepdim)
+
+
+def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Whether an element along `dim` is not 0, a bool tensor; false where there are none."""
+    return apply(ANY, x, dim=many_dims(dim, x, "any"), keepdim=keepdim)
+
+
+def count_nonzero(x: Tensor, dim: Dims = None) -> Tensor:
+    """How many elements along `dim` are not 0, int64; NaN is not 0."""
+    return apply(COUNT_NONZERO, x, dim=many_dims(dim, x, "count_nonzero"))
+
+
+def not_empty(x: Tensor, dims: Shape, name: str) -> Shape:
+    """`dims`, along which there is something to choose from.
 
     Raises:
-        ValueError: there are no elements to choose from.
+        ValueError: there is nothing.
     """
-    dims = _not_empty(x, many_dims(dim, x, "amax"), "amax")
-    return apply(AMAX, x, dim=dims, keepdim=keepdim)
-
-
-def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Smallest value along `dim`; equal ones share the gradient.
-
-    Raises:
-        ValueError: there are no elements to choose from.
-    """
-    dims = _not_empty(x, many_dims(dim, x, "amin"), "amin")
-    return apply(AMIN, x, dim=dims, keepdim=keepdim)
-
-
-def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Position (int64) of the first largest value along `dim`, or in the flattened tensor."""
-    return _position(ARGMAX, x, dim, keepdim)
-
-
-def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Position (int64) of the first smallest value along `dim`, or in the flattened tensor."""
-    return _position(ARGMIN, x, dim, keepdim)
-
-
-def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Largest of all elements; with `dim`, the pair (values, indices) along it, as in PyTorch.
-
-    With `dim` the gradient goes to the chosen element, without it equal elements share it.
-    """
-    return amax(x) if dim is None else _extreme(argmax, x, dim, keepdim)
-
-
-def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Smallest of all elements; with `dim`, the pair (values, indices) along it, as in PyTorch."""
-    return amin(x) if dim is None else _extreme(argmin, x, dim, keepdim)
-
-
-def _extreme(position: Any, x: Tensor, dim: int, keepdim: bool) -> Extreme:
-    dim = one_dim(dim, x.ndim, "max or min")
-    indices = position(x, dim, True)
-    values = take_along_dim(x, indices, dim)
-    if not keepdim:
-        shape = values.shape[:dim] + values.shape[dim + 1 :]
-        return Extreme(reshape(values, shape), reshape(indices, shape))
-    return Extreme(values, indices)
-
-
-def _position(op: Op, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
-    if dim is None:
-        _not_empty(x, tuple(range(x.ndim)), op.name)
-        found = apply(op, reshape(x, (-1,)), dim=0)
-        return reshape(found, (1,) * x.ndim) if keepdim else found
-    (dim,) = _not_empty(x, (one_dim(dim, x.ndim, op.name),), op.name)
-    found = apply(op, x, dim=dim)
-    return unsqueeze(found, dim) if keepdim else found
-
-
-def _not_empty(x: Tensor, dims: Shape, name: str) -> Shape:
     if count(x.shape, dims) == 0:
         raise ValueError(
             f"{name} was given a tensor of shape {x.shape}, which has no elements along dim "
