@@ -198,8 +198,11 @@ def _bfloat16_values(words: Array) -> Array:
     return halves[:-1].view(np.float32).reshape(words.shape)
 
 
-# float16. The processor's own addition rounds to nearest even; it does so at the right place if the
-# other operand is an anchor so large that its unit in the last place is that of the result:
+# float16. NumPy's own cast takes 2.5 ns an element, but 150 ns for one that underflows, as small
+# gradients do (it raises the processor's flag for each), so it serves for decoding alone.
+#
+# The processor's addition rounds to nearest even; it does so at the right place if the other
+# operand is an anchor so large that its unit in the last place is that of the result:
 #
 #     anchor = 2^(e + 13), e = max(exponent of x, -14)    float32 unit: 2^(e + 13 - 23) = 2^(e - 10)
 #     |x| + anchor         low bits of its word: q = |x| / 2^(e - 10), rounded, implied bit included
@@ -213,17 +216,12 @@ def _bfloat16_values(words: Array) -> Array:
 _SMALLEST_EXPONENTS = np.full(BLOCK, _bits_of(2.0**-14))
 _TO_ANCHOR = _word((13 << 23) + (-(126 << 10)) % 0x10000)
 _THIRTEEN = _word(13)
-_SMALL = 2048  # elements up to which NumPy's own cast is the faster one
 
 
 def _float16_nearest(x: Array, random: Any, out: Array, limit: int) -> None:
     magnitude = np.abs(x)
     word = magnitude.view(np.uint32)
     largest = word.item(word.argmax())  # words are ordered as values are, NaN after infinity
-    if x.size <= _SMALL and largest <= limit:
-        with np.errstate(all="ignore"):
-            out.view(np.float16)[...] = x  # slow for each element, but a single operation
-        return
     if largest > limit:
         np.minimum(word, limit, out=word)
     anchor = word & _EXPONENT
@@ -243,6 +241,7 @@ def _float16_nearest(x: Array, random: Any, out: Array, limit: int) -> None:
 # A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small.
 _SIGN_AND_FIELDS = np.array(0x8FFFE000 - (1 << 32), np.int32)
 _SHIFT_TO_FLOAT32 = np.array(13, np.int32)
+_SMALL = 2048  # elements up to which NumPy's own cast, a single operation, is the faster one
 _BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
 
 
