@@ -11,6 +11,7 @@ import numpy as np
 from tinymp.autograd.op import Op, View
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, bool_, float32, int64, promote, promote_ranked, unpack
+from tinymp.numerics.accumulation import active_accumulator
 from tinymp.numerics.kit import Packed, compute_type, kit
 
 Array = Any
@@ -26,6 +27,7 @@ class Contract:
 
     Attributes:
         op: the operation.
+        accumulator: how its rules sum and multiply matrices, forward and backward.
         device, xp: where it runs, and the kit that the rules work with there.
         compute: NumPy type of the values that the rules see.
         result: dtype to which the result is rounded, once; `dtype` where the operation or autocast
@@ -33,7 +35,7 @@ class Contract:
         views: for each operand, a function that shows it to the forward rule.
     """
 
-    __slots__ = ("compute", "device", "op", "result", "views", "xp")
+    __slots__ = ("accumulator", "compute", "device", "op", "result", "views", "xp")
 
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
         self.op = op
@@ -47,7 +49,8 @@ class Contract:
         elif dtype is not None and common.is_float:
             self.result = promote(common, dtype)  # autocast to float32 leaves float64 alone
         self.device = next(x._device for x in operands if isinstance(x, Tensor))
-        self.xp = kit(self.device.name)
+        self.accumulator = active_accumulator()
+        self.xp = kit(self.device.name, self.accumulator)
         self.views = [self._view(x, op.input(i)) for i, x in enumerate(operands)]
 
     def seen(self, storage: Array, dtype: DType, view: View) -> Array:

@@ -14,6 +14,7 @@ from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
 from tinymp.autograd.tensor import Tensor, Version
 from tinymp.formats import active_rounding, rounded
+from tinymp.numerics.accumulation import ACCUMULATOR
 from tinymp.numerics.quiet import quietly
 
 Array = Any
@@ -32,7 +33,11 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     dtype = attributes["dtype"] if op.result == "attribute" else None
     if (autocast := AUTOCAST.get()) is not None and dtype is None:
         operands, dtype = autocast.prepare(op, operands)
-    key = (dtype, *[x.kind if isinstance(x, Tensor) else type(x) for x in operands])
+    key = (
+        ACCUMULATOR.get(),
+        dtype,
+        *[x.kind if isinstance(x, Tensor) else type(x) for x in operands],
+    )
     contract = op.contracts.get(key)
     if contract is None:
         contract = op.contracts[key] = Contract(op, operands, dtype)

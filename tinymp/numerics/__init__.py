@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from tinymp.numerics.accumulation import accumulation, active_accumulator, using_accumulator
+from tinymp.numerics.accumulators import Accumulator, accumulator
 from tinymp.numerics.architectures import ARCHITECTURES, Architecture, DotProduct
 from tinymp.numerics.tensor_core import tensor_core_matmul
 
-__all__ = ["ARCHITECTURES", "Architecture", "DotProduct", "tensor_core_matmul"]
+__all__ = [
+    "ARCHITECTURES",
+    "Accumulator",
+    "Architecture",
+    "DotProduct",
+    "accumulation",
+    "accumulator",
+    "active_accumulator",
+    "tensor_core_matmul",
+    "using_accumulator",
+]

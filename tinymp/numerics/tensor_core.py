@@ -28,7 +28,6 @@ import numpy as np
 from tinymp.devices import device_of
 from tinymp.formats import DType, decode, dtype_of, float32
 from tinymp.numerics.architectures import SMALLEST_EXPONENT, DotProduct, instruction
-from tinymp.numerics.quiet import quietly
 
 Array = Any
 
@@ -84,8 +83,9 @@ def tensor_core_matmul(
     out = xp.zeros(shape, np.float32) if c is None else _accumulator(xp, c, shape)
     a, b = (xp.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
     run = core.run if core.run is not None and not fast_accumulation else None
-    for index in np.ndindex(stack):
-        quietly(_matrix, xp, core, run, a[index], b[index], dtype, out[index])
+    with np.errstate(all="ignore"):
+        for index in np.ndindex(stack):
+            _matrix(xp, core, run, a[index], b[index], dtype, out[index])
     out.view(np.uint32)[xp.isnan(out)] = NAN_WORD
     return out
 

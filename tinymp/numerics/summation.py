@@ -1,0 +1,145 @@
+"""In which order are terms added, and to what is every partial sum rounded?
+
+The terms are a sequence of arrays of one shape: the slices of an array along an axis, or the outer
+products that a matrix product is made of. Every method adds them elementwise and rounds each
+addition once, to a format and in a mode that the adder knows.
+
+Sources: Higham, Accuracy and Stability of Numerical Algorithms (2nd ed., 2002), chapter 4; chunks:
+Wang et al., Training deep neural networks with 8-bit floating point numbers (NeurIPS 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from operator import add
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinymp.devices import device_of
+from tinymp.formats import DType, decode, encode, float32, float64
+
+Array = Any
+Adder = Callable[[Array, Array], Array]
+
+
+class Terms(Protocol):
+    """What is added up: as many arrays of one shape as it is long."""
+
+    def __len__(self) -> int:
+        """How many terms there are."""
+
+    def __getitem__(self, i: int) -> Array:
+        """The term of number `i`."""
+
+
+class Products:
+    """The terms of a matrix product: columns of `x` (..., m, k) times rows of `y` (..., k, n)."""
+
+    def __init__(self, x: Array, y: Array) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return int(self.x.shape[-1])
+
+    def __getitem__(self, i: int) -> Array:
+        return self.x[..., :, i, None] * self.y[..., None, i, :]
+
+
+# The methods. Each starts from `zero`, an array of zeros of the terms' shape, so that a single term
+# is rounded too.
+
+
+def sequential(add: Adder, terms: Terms, zero: Array) -> Array:
+    """((t0 + t1) + t2) + …: the error bound grows with the number of terms."""
+    total = zero
+    for i in range(len(terms)):
+        total = add(total, terms[i])
+    return total
+
+
+def chunked(add: Adder, terms: Terms, zero: Array, size: int) -> Array:
+    """Chunks of `size` terms, then their sums, both sequentially: size + n/size additions deep."""
+    total = zero
+    for start in range(0, len(terms), size):
+        chunk = zero
+        for i in range(start, min(start + size, len(terms))):
+            chunk = add(chunk, terms[i])
+        total = add(total, chunk)
+    return total
+
+
+def pairwise(add: Adder, terms: Terms, zero: Array) -> Array:
+    """Halves, each summed by halves: log2(n) additions deep (Higham, section 4.1)."""
+
+    def part(start: int, stop: int) -> Array:
+        if stop - start == 1:
+            return add(zero, terms[start])
+        middle = (start + stop) // 2
+        return add(part(start, middle), part(middle, stop))
+
+    return part(0, len(terms)) if len(terms) else zero
+
+
+def kahan(add: Adder, terms: Terms, zero: Array) -> Array:
+    """Compensated summation: what an addition lost is given to the next one (Higham, alg. 4.2).
+
+    To nearest, the error is 2u + O(n u²) times the sum of magnitudes.
+    """
+    xp = device_of(zero).xp
+    total, lost = zero, zero
+    for i in range(len(terms)):
+        term = add(add(zero, terms[i]), -lost)
+        raised = add(total, term)
+        lost = add(add(raised, -total), -term)
+        # Nothing can be given back to an infinite sum: infinity - infinity would make it NaN.
+        lost = xp.where(xp.isfinite(lost), lost, zero)
+        total = raised
+    return total
+
+
+# Additions that round once.
+
+
+def adder(dtype: DType, mode: str) -> Adder:
+    """Addition of values of `dtype`, or of such a value and a wider one, rounded once to `dtype`.
+
+    What it takes and returns are arrays of values, float32 (float64 for float64), not words.
+    """
+    native = mode == "nearest_even" and dtype in (float32, float64)
+    return partial(_native, dtype.storage) if native else partial(_rounded, dtype, mode)
+
+
+def _native(wide: np.dtype[Any], x: Array, y: Array) -> Array:
+    return add(x.astype(wide, copy=False), y.astype(wide, copy=False))
+
+
+def _rounded(dtype: DType, mode: str, x: Array, y: Array) -> Array:
+    return decode(encode(sum_to_odd(x, y), dtype, mode), dtype)
+
+
+def sum_to_odd(x: Array, y: Array) -> Array:
+    """x + y in float64, an inexact sum rounded to the neighbour whose last bit is odd.
+
+    Rounding that once more, to a format of at most 51 bits, gives what rounding the exact sum would
+    have given: an odd last bit says on which side of a midpoint the exact sum lies (Boldo &
+    Melquiond, IEEE Trans. Computers 57(4), 2008). An ordinary float64 sum would be rounded twice.
+    """
+    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
+    total = x + y
+    error = two_sum_error(x, y, total)
+    xp = device_of(total).xp
+    word = total.view(np.int64)
+    away = (error > 0) == (total > 0)  # the exact sum is farther from zero than `total`
+    wrong = (xp.abs(error) > 0) & (word & 1 == 0)  # False for the NaN error of an infinite sum
+    return xp.where(wrong, word + xp.where(away, 1, -1), word).view(np.float64)
+
+
+def two_sum_error(x: Array, y: Array, total: Array) -> Array:
+    """x + y - total, exactly, for total = x + y rounded to nearest (Knuth's TwoSum).
+
+    Knuth, The Art of Computer Programming, volume 2, section 4.2.2, theorem B.
+    """
+    y_seen = total - x
+    return (x - (total - y_seen)) + (y - y_seen)
