@@ -10,6 +10,7 @@ import pytest
 import tinymp as mp
 
 M = mp.ones(2, 3)
+IDS = mp.tensor([0, 1])
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,35 @@ M = mp.ones(2, 3)
         (lambda: mp.linear(M, mp.ones(3, 2)), ValueError, r"linear.*\(2, 3\).*\(3, 2\)"),
         (lambda: mp.linear(M, M, mp.ones(3)), ValueError, r"bias of shape \(3,\).*must be \(2,\)"),
         (lambda: mp.linear(M, mp.ones(2, 3, dtype=mp.bool)), TypeError, "linear was given bool"),
+        (lambda: mp.mm(M, mp.ones(3)), ValueError, r"mm.*\(2, 3\) and \(3,\).*2 and 2 dimensions"),
+        (lambda: mp.mv(M, M), ValueError, "mv was given .*it takes 2 and 1 dimensions"),
+        (lambda: mp.bmm(M, M), ValueError, "it takes 3 and 3 dimensions"),
+        (lambda: mp.bmm(mp.ones(2, 1, 1), mp.ones(3, 1, 1)), ValueError, "bmm.*of one length"),
+        (lambda: mp.dot(mp.ones(2), mp.ones(3)), ValueError, r"dot.*\(2,\) and \(3,\).*be equal"),
+        (lambda: mp.dot(M, M), ValueError, "it takes 1 and 1 dimensions"),
+        (lambda: mp.dot(IDS, IDS), TypeError, "dot was given int64"),
+        (lambda: mp.outer(M, M), ValueError, "outer was given .*it takes 1 and 1 dimensions"),
+        (lambda: mp.einsum("ij,jk", M), ValueError, "has 2 terms but was given 1 operands"),
+        (lambda: mp.einsum("i->i", M), ValueError, r"\(2, 3\) for the term 'i'; give a letter"),
+        (lambda: mp.einsum("i$->i", M), ValueError, "terms of letters, with at most one"),
+        (lambda: mp.einsum("......->i", M), ValueError, "with at most one"),
+        (lambda: mp.einsum("ij->ik", M), ValueError, "'k' must be in the result once"),
+        (lambda: mp.einsum("ij->ii", M), ValueError, "'i' must be in the result once"),
+        (lambda: mp.einsum("ij,ij", M, M.T), ValueError, "lengths 2 and 3 for 'i'.*equal, or 1"),
+        (lambda: mp.einsum("...,...", M, M.T), ValueError, "a dimension of the ellipsis"),
+        # arrangement
+        (lambda: M.flip(2), IndexError, "flip was given dim=2"),
+        (lambda: M.roll((1, 2), 0), ValueError, r"shifts=\(1, 2\) and dims=0.*one shift for each"),
+        (lambda: M.repeat(2), ValueError, r"repeat.*\(2,\).*\(2, 3\).*each of its 2 dimensions"),
+        (lambda: M.repeat(2, -1), ValueError, "it takes numbers ≥ 0"),
+        (lambda: mp.ones(2).tril(), ValueError, r"tril.*\(2,\).*at least two dimensions"),
+        (lambda: mp.ones(2).triu(), ValueError, "triu was given"),
+        (lambda: M.diagonal(0, 1, -1), ValueError, "dim1=1 and dim2=-1; they must be different"),
+        (lambda: mp.ones(2).trace(), ValueError, r"trace.*\(2,\).*one matrix"),
+        (lambda: M.movedim((0, 0), (0, 1)), ValueError, r"source=\(0, 0\).*each once"),
+        (lambda: M.movedim(0, (0, 1)), ValueError, "as many places as dimensions"),
+        (lambda: M.chunk(0), ValueError, "chunks=0.*at least 1"),
+        (lambda: M.unbind(2), IndexError, "unbind was given dim=2"),
         # normalisation and losses
         (lambda: mp.layer_norm(M, (2,)), ValueError, r"layer_norm over \(2,\).*\(2, 3\)"),
         (lambda: mp.layer_norm(M, (3,), mp.ones(2)), ValueError, r"weight of shape \(2,\).*\(3,\)"),
@@ -98,6 +128,19 @@ M = mp.ones(2, 3)
         (lambda: M[1.0], IndexError, "1.0 was given as an index; use integers"),
         (lambda: M[mp.ones(2)], IndexError, "float32 tensor was given as an index"),
         (lambda: M[np.ones(2)], IndexError, "index of float64.*integers or booleans"),
+        (lambda: M.gather(0, M), TypeError, "gather was given float32 indices.*int64"),
+        (lambda: M.gather(0, IDS), ValueError, r"gather.*\(2,\).*\(2, 3\).*as many dimensions"),
+        (lambda: M.gather(0, mp.tensor([[2]])), IndexError, "index 2; with 2 elements.*0 to 1"),
+        (lambda: M.gather(1, mp.tensor([[-1]])), IndexError, "gather was given the index -1"),
+        (lambda: M.gather(1, [[0]]), TypeError, "gather was given list indices"),
+        (lambda: M.scatter_add(0, mp.tensor([[5]]), M), IndexError, "scatter_add.*index 5"),
+        (
+            lambda: M.scatter_add(0, mp.tensor([[0, 1]]), mp.ones(1, 1)),
+            ValueError,
+            r"a source of shape \(1, 1\) for an index of shape \(1, 2\)",
+        ),
+        (lambda: M.index_select(0, mp.tensor([[0]])), ValueError, r"\(1, 1\).*use x\[index\]"),
+        (lambda: M.index_select(1, mp.tensor([3])), IndexError, "index_select.*index 3"),
         (lambda: mp.take_along_dim(M, M, 1), TypeError, "float32 indices.*int64"),
         (
             lambda: mp.take_along_dim(M, mp.tensor([[0]]), 1),

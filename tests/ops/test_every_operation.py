@@ -25,6 +25,7 @@ COLUMN = RNG.uniform(-2, 2, (3, 1))
 POSITIVE = RNG.uniform(0.5, 2, (3, 4))
 SQUARE = RNG.uniform(-2, 2, (4, 4))
 LABELS = mp.tensor([1, 0, 3])
+ALONG = mp.tensor([[3, 0, 3], [1, 1, 1]])
 MASK = mp.tensor([[True, False, True, True]])
 
 
@@ -162,6 +163,16 @@ USES: dict[str, list[Any]] = {
         (mp.linear, ROW, SQUARE, ROW),
         (lambda x, w: mp.linear(x.reshape(3, 1, 4), w), X, SQUARE),
     ],
+    "dot": [(mp.dot, ROW, SQUARE[0])],
+    "scatter_add": [
+        (lambda x, y: x.scatter_add(1, ALONG, y), X, Y),
+        (lambda x, y: mp.scatter_add(x, 0, ALONG[:, :2] - ALONG[:, :2], y), X, SQUARE),
+    ],
+    "flip": [(lambda x: x.flip(0), X), (lambda x: x.flip((0, 1)), X)],
+    "roll": [(lambda x: x.roll(2), X), (lambda x: x.roll((1, -1), (0, -1)), X)],
+    "tril": [(mp.tril, X), (lambda x: x.tril(-1), SQUARE)],
+    "triu": [(mp.triu, X), (lambda x: x.triu(1), SQUARE)],
+    "diagonal": [(mp.diagonal, X), (lambda x: x.diagonal(-1), X), (mp.trace, SQUARE)],
     "reshape": [(lambda x: x.reshape(4, -1), X), (lambda x: x.T.flatten(), X)],
     "permute": [(lambda x: x.reshape(3, 2, 2).permute(2, 0, 1), X), (lambda x: x.mT, X)],
     "expand": [(lambda x: x.expand(2, 3, 4), COLUMN), (lambda x: x.expand(3, -1), ROW)],
@@ -182,6 +193,8 @@ USES: dict[str, list[Any]] = {
         (lambda x: x.median(-1, keepdim=True).values, X),
         (lambda x: x.sort(0, descending=True).values, X),
         (lambda x: x.topk(2, largest=False).values, X),
+        (lambda x: x.gather(1, ALONG), X),
+        (lambda x: x.index_select(0, LABELS[:2]), X),
         (lambda x: mp.take_along_dim(x, mp.tensor([[0, 0], [3, 1], [2, 2]]), 1), X),
     ],
 }  # fmt: skip
@@ -256,7 +269,7 @@ def test_dtypes_of_result_and_gradients(
     """Nothing computes in float64 that was not asked to: no result, no gradient, no raw array."""
     if name == "cast" and dtype is not mp.float64:
         pytest.skip("this one asks for float64")
-    if device != "cpu" and name in ("where", "dropout", "cross_entropy", "gather"):
+    if device != "cpu" and name in ("where", "dropout", "cross_entropy", "gather", "scatter_add"):
         pytest.skip("its indices and masks live on the CPU")
     compute = np.float64 if dtype is mp.float64 else np.float32
     seen: list[Any] = []

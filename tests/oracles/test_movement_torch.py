@@ -52,6 +52,27 @@ SAME = {
     "lists apart": lambda x: x[[0, 1], :, [3, 0]],
     "matrix of integers": lambda x: x[:, WIDE],
     "clone": lambda x: x.clone(),
+    "flip": lambda x: x.flip(0, -1),
+    "roll": lambda x: x.roll(5),
+    "roll along": lambda x: x.roll((1, -2), (0, 2)),
+    "repeat": lambda x: x.repeat(2, 1, 3, 2),
+    "repeat none": lambda x: x.repeat(1, 0, 1),
+    "tile": lambda x: x.tile((2, 1)),
+    "tril": lambda x: x.tril(),
+    "tril below": lambda x: x.tril(-1),
+    "triu": lambda x: x.triu(1),
+    "diagonal": lambda x: x.diagonal(),
+    "diagonal beside": lambda x: x.diagonal(1, -1, 0),
+    "diagonal below": lambda x: x.diagonal(-2, 1, 2),
+    "no diagonal": lambda x: x.diagonal(9, 1, 2),
+    "trace": lambda x: x[0].trace(),
+    "movedim": lambda x: x.movedim(0, -1),
+    "movedim two": lambda x: x.movedim((0, 2), (1, 0)),
+    "moveaxis": lambda x: x.moveaxis((2, 1), (0, 1)),
+    "swapaxes": lambda x: x.swapaxes(0, 2),
+    "unbind": lambda x: x.unbind(1)[2],
+    "chunk": lambda x: x.chunk(3, -1)[1],
+    "chunk shorter": lambda x: x.chunk(2, 1)[1],
     "chain": lambda x: x.transpose(0, 2)[::2].reshape(-1).unsqueeze(0).expand(2, -1) * 2,
 }
 BOTH = {
@@ -77,6 +98,22 @@ BOTH = {
         lambda x, y: mp.take_along_dim(x, mp.tensor(ALONG), 1),
         lambda x, y: torch.take_along_dim(x, torch.tensor(ALONG), 1),
     ),
+    "gather": (
+        lambda x, y: x.gather(-1, mp.tensor(ALONG)[:, :, :3]),
+        lambda x, y: x.gather(-1, torch.tensor(ALONG)[:, :, :3]),
+    ),
+    "scatter_add": (
+        lambda x, y: x.scatter_add(1, mp.tensor(ALONG), x * 2),
+        lambda x, y: x.scatter_add(1, torch.tensor(ALONG), x[:, :2] * 2),
+    ),
+    "scatter_add of few": (
+        lambda x, y: y.scatter_add(-1, mp.tensor(ALONG)[:, :1, :2], x),
+        lambda x, y: y.scatter_add(-1, torch.tensor(ALONG)[:, :1, :2], x[:, :1, :2]),
+    ),
+    "index_select": (
+        lambda x, y: x.index_select(1, mp.tensor([2, 0, 2])),
+        lambda x, y: x.index_select(1, torch.tensor([2, 0, 2])),
+    ),
     "max": (lambda x, y: x.max(1).values, lambda x, y: x.max(1).values),
     "min": (lambda x, y: x.min(-1, True).values, lambda x, y: x.min(-1, True).values),
 }  # fmt: skip
@@ -97,7 +134,7 @@ def test_values_and_gradients(name: str, dtype: Any) -> None:
     # Values are small integers and exact. Gradients are summed where elements are used many times:
     # in float32 by one operation, rounded on the way where several operations used them.
     unit = unit_roundoff(dtype)
-    if name in ("cat", "stack", "stack last"):
+    if name in ("cat", "stack", "stack last", "scatter_add"):
         unit = dtype.unit_roundoff("nearest_even")
     with mp.rounding("nearest_even"):
         check_operation(

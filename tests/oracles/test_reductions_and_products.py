@@ -232,3 +232,79 @@ def test_linear(shape: Any, dtype: Any, biased: bool) -> None:
         return [length * roundoff(dtype) * bound for bound in (terms, *sums)]
 
     check_operation(mp.linear, pytorch_oracle(F.linear), inputs, dtype, errors)
+
+
+NAMED = {
+    "mm": [(3, 4), (4, 2)],
+    "bmm": [(2, 3, 4), (2, 4, 5)],
+    "mv": [(3, 4), (4,)],
+    "dot": [(5,), (5,)],
+    "outer": [(3,), (4,)],
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("name", NAMED)
+def test_named_products(name: str, dtype: Any) -> None:
+    rng = np.random.default_rng(7)
+    inputs = [leaf(rng, shape, dtype, True) for shape in NAMED[name]]
+    theirs = pytorch_oracle(getattr(torch, name))
+
+    def errors(values: list[Any], out: Any, g: Any) -> list[Any]:
+        terms, sums = theirs([a(v) for v in values], a(g))
+        return [8 * roundoff(dtype) * bound for bound in (terms, *sums)]
+
+    check_operation(getattr(mp, name), theirs, inputs, dtype, errors)
+
+
+EINSUMS: list[tuple[str, list[tuple[int, ...]]]] = [
+    ("ij,jk->ik", [(2, 3), (3, 4)]),
+    ("ij,jk", [(2, 3), (3, 4)]),
+    ("ba,b", [(2, 3), (2,)]),
+    ("bhqd,bhkd->bhqk", [(2, 3, 4, 2), (2, 3, 5, 2)]),
+    ("...ij,...jk->...ik", [(5, 1, 2, 3), (4, 3, 2)]),
+    ("i...,i...->...", [(3, 2, 4), (3, 4)]),
+    ("i ... , ... -> i", [(3, 2), (2,)]),
+    ("ij->ji", [(2, 3)]),
+    ("ij->", [(2, 3)]),
+    ("ii", [(3, 3)]),
+    ("ii->i", [(3, 3)]),
+    ("iji,ij->j", [(2, 3, 2), (2, 3)]),
+    ("i,j->ij", [(2,), (3,)]),
+    ("i,i->i", [(3,), (3,)]),
+    (",ij->ij", [(), (2, 3)]),
+    ("ij,k->i", [(2, 3), (4,)]),
+    ("ij,ij,i->j", [(2, 3), (2, 3), (2,)]),
+    ("ab,bc,cd->da", [(2, 3), (3, 4), (4, 5)]),
+    ("ij,ij->i", [(2, 1), (2, 3)]),
+    ("ij,jk->ik", [(2, 0), (0, 3)]),
+    ("Ab,bA", [(2, 3), (3, 2)]),
+    ("bA->", [(2, 3)]),
+    ("bA", [(2, 3)]),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize(("equation", "shapes"), EINSUMS, ids=str)
+def test_einsum(equation: str, shapes: list[Any], dtype: Any) -> None:
+    rng = np.random.default_rng(8)
+    inputs = [leaf(rng, shape, dtype, len(shape) > 1) for shape in shapes]
+    theirs = pytorch_oracle(lambda *x: torch.einsum(equation, *x))
+    # Intermediate results are rounded to the dtype: each product, and each sum before or after one.
+    unit = roundoff(dtype) if len(shapes) == 1 else 2 * dtype.unit_roundoff("nearest_even")
+
+    def errors(values: list[Any], out: Any, g: Any) -> list[Any]:
+        terms, sums = theirs([a(v) for v in values], a(g))
+        return [40 * unit * bound for bound in (terms, *sums)]
+
+    with mp.rounding("nearest_even"):
+        check_operation(lambda *x: mp.einsum(equation, *x), theirs, inputs, dtype, errors)
+
+
+def test_einsum_takes_a_list_and_multiplies_in_the_lower_precision_under_autocast() -> None:
+    x = mp.randn(2, 3)
+    assert mp.einsum("ij,kj->ik", [x, x]).tolist() == (x @ x.T).tolist()
+    with mp.amp.autocast(mp.float16):
+        assert mp.einsum("ij,kj->ik", x, x).dtype is mp.float16
+        assert mp.dot(x[0], x[1].half()).dtype is mp.float32
+        assert mp.outer(x[0], x[1]).dtype is mp.float32

@@ -16,8 +16,8 @@ from tinymp.inspect.rerun import input_name
 
 #: Operations whose forward rule adds many terms, and those with a gradient rule that does.
 ACCUMULATING = frozenset(
-    "matmul linear sum mean var std norm logsumexp softmax log_softmax layer_norm cross_entropy "
-    "mse_loss".split()
+    "matmul linear dot scatter_add sum mean var std norm logsumexp softmax log_softmax layer_norm "
+    "cross_entropy mse_loss".split()
 )
 ACCUMULATING_BACKWARD = frozenset(
     "matmul linear var std norm median softmax log_softmax layer_norm amax amin gather "

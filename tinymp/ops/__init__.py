@@ -18,6 +18,7 @@ from tinymp.ops.creation import (
     zeros,
     zeros_like,
 )
+from tinymp.ops.einsum import einsum
 from tinymp.ops.elementary import (
     acos,
     acosh,
@@ -58,8 +59,8 @@ from tinymp.ops.elementwise import (
     trunc,
     where,
 )
-from tinymp.ops.indexing import take_along_dim
-from tinymp.ops.linear_algebra import linear, matmul
+from tinymp.ops.indexing import gather, index_select, scatter_add, take_along_dim
+from tinymp.ops.linear_algebra import bmm, dot, linear, matmul, mm, mv, outer
 from tinymp.ops.logic import (
     bitwise_and,
     bitwise_not,
@@ -77,6 +78,21 @@ from tinymp.ops.losses import cross_entropy, mse_loss
 from tinymp.ops.methods import attach
 from tinymp.ops.normalization import layer_norm, log_softmax, softmax
 from tinymp.ops.order import amax, amin, argmax, argmin, argsort, max, median, min, sort, topk
+from tinymp.ops.rearrange import (
+    chunk,
+    diagonal,
+    flip,
+    moveaxis,
+    movedim,
+    roll,
+    swapaxes,
+    swapdims,
+    tile,
+    trace,
+    tril,
+    triu,
+    unbind,
+)
 from tinymp.ops.reductions import (
     all,
     any,
@@ -111,17 +127,20 @@ from tinymp.ops.shape import (
 __all__ = [
     "abs", "acos", "acosh", "add", "all", "amax", "amin", "any", "arange", "argmax", "argmin",
     "argsort", "asin", "asinh", "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "broadcast_to", "cast", "cat", "ceil", "clamp", "clip", "clone", "concatenate",
-    "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod", "cumsum", "div", "elu", "eq", "erf",
-    "exp", "expand", "expm1", "flatten", "floor", "from_numpy", "full", "ge", "gelu", "gt",
-    "hardtanh", "isfinite", "isinf", "isnan", "layer_norm", "le", "leaky_relu", "linear", "log",
-    "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "median",
-    "min", "minimum", "mse_loss", "mul", "ne", "neg", "norm", "ones", "ones_like", "pad", "permute",
-    "pow", "prod", "rand", "randn", "reciprocal", "relu", "reshape", "round", "rsqrt", "sigmoid",
-    "sign", "silu", "sin", "sinh", "softmax", "softplus", "sort", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "sub", "sum", "t", "take_along_dim", "tan", "tanh", "tensor", "to",
-    "topk", "transpose", "trunc", "unsqueeze", "var", "view", "where", "zeros", "zeros_like",
+    "bitwise_xor", "bmm", "broadcast_to", "cast", "cat", "ceil", "chunk", "clamp", "clip", "clone",
+    "concatenate", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diagonal",
+    "div", "dot", "einsum", "elu", "eq", "erf", "exp", "expand", "expm1", "flatten", "flip",
+    "floor", "from_numpy", "full", "gather", "ge", "gelu", "gt", "hardtanh", "index_select",
+    "isfinite", "isinf", "isnan", "layer_norm", "le", "leaky_relu", "linear", "log", "log1p",
+    "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "median", "min",
+    "minimum", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "norm", "ones",
+    "ones_like", "outer", "pad", "permute", "pow", "prod", "rand", "randn", "reciprocal", "relu",
+    "reshape", "roll", "round", "rsqrt", "scatter_add", "sigmoid", "sign", "silu", "sin", "sinh",
+    "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "sum", "swapaxes", "swapdims", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to",
+    "topk", "trace", "transpose", "tril", "triu", "trunc", "unbind", "unsqueeze", "var", "view",
+    "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 attach(Tensor)

@@ -56,6 +56,28 @@ def scatter_sum(xp: Any, values: Array, positions: Array, shape: Shape) -> Array
     return total.reshape(shape)
 
 
+def _scatter_add(xp: Any, x: Array, index: Array, src: Array, *, dim: int) -> Array:
+    used = src[tuple(slice(n) for n in index.shape)]
+    positions = xp.arange(x.size).reshape(x.shape)[_along(xp, index, dim)]
+    return x + scatter_sum(xp, used, positions, x.shape)
+
+
+def _scatter_add_src(xp: Any, g: Array, index: Array, src_shape: Shape, dim: int) -> Array:
+    gradient = xp.zeros(src_shape, g.dtype)
+    gradient[tuple(slice(n) for n in index.shape)] = g[_along(xp, index, dim)]
+    return gradient
+
+
+SCATTER_ADD = Op(
+    "scatter_add",
+    _scatter_add,
+    x=lambda xp, g: g,
+    src=_scatter_add_src,
+    undecoded=("index",),
+    autocast="widest",
+)
+
+
 def getitem(x: Tensor, index: Any) -> Tensor:
     """`x[index]` as in NumPy: integers, slices, `...`, None, integer arrays, boolean masks.
 
@@ -87,21 +109,105 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
         IndexError: an index out of range.
     """
     dim = one_dim(dim, x.ndim, "take_along_dim")
-    if indices.dtype.kind != "int":
-        raise TypeError(
-            f"take_along_dim was given {indices.dtype.name} indices; they are positions, int64"
-        )
+    _check_integers("take_along_dim", indices)
     expected = (*x.shape[:dim], *indices.shape[dim : dim + 1], *x.shape[dim + 1 :])
     if indices.shape != expected:
         raise ValueError(
             f"take_along_dim was given indices of shape {indices.shape} for a tensor of shape "
             f"{x.shape}; apart from dimension {dim} the shapes must be equal"
         )
-    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    xp = x._device.xp
-    index = [xp.asarray(axis) for axis in grid]
-    index[dim] = indices._array.copy()  # backward needs it again
-    return apply(GATHER, x, index=tuple(index))
+    # A copy of the indices: backward needs them again.
+    return apply(GATHER, x, index=_along(x._device.xp, indices._array.copy(), dim))
+
+
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Element i, j, ... is that of `x` there, but along `dim` the one at `index[i, j, ...]`.
+
+    `index`: int64, of as many dimensions as `x`, nowhere longer but along `dim`.
+
+    Raises:
+        TypeError: an index that is not int64.
+        ValueError: an index of a shape that does not fit.
+        IndexError: an index outside 0 ... n-1.
+    """
+    dim = one_dim(dim, x.ndim, "gather")
+    _check_along("gather", index, x, dim)
+    return apply(GATHER, x, index=_along(x._device.xp, index._array.copy(), dim))
+
+
+def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """`x`, with each element i, j, ... of `src` added where `gather` would take it from.
+
+    Elements that meet in one place are summed in the compute dtype, in an order that depends on
+    `index` alone, and rounded once. `src`: nowhere shorter than `index`; the rest is not used.
+
+    Raises:
+        TypeError: an index that is not int64.
+        ValueError: an index or a source of a shape that does not fit.
+        IndexError: an index outside 0 ... n-1.
+    """
+    dim = one_dim(dim, x.ndim, "scatter_add")
+    _check_along("scatter_add", index, x, dim)
+    if src.ndim != x.ndim or any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
+        raise ValueError(
+            f"scatter_add was given a source of shape {src.shape} for an index of shape "
+            f"{index.shape}; the source must be at least as long in every dimension"
+        )
+    return apply(SCATTER_ADD, x, Tensor(index._array.copy(), index.dtype), src, dim=dim)
+
+
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The parts of `x` along `dim` at the positions `index`, int64 of one dimension.
+
+    Raises:
+        TypeError: an index that is not int64.
+        ValueError: an index of more than one dimension.
+        IndexError: an index outside 0 ... n-1.
+    """
+    dim = one_dim(dim, x.ndim, "index_select")
+    _check_integers("index_select", index)
+    if index.ndim > 1:
+        raise ValueError(
+            f"index_select was given an index of shape {index.shape}; it takes one dimension; use "
+            "x[index] for more"
+        )
+    _check_range("index_select", index, x.shape[dim])
+    return getitem(x, (slice(None),) * dim + (index.reshape(-1),))
+
+
+def _along(xp: Any, index: Array, dim: int) -> tuple[Array, ...]:
+    """The full index of elements that keep their place but along `dim`."""
+    grid = [xp.asarray(axis) for axis in np.ogrid[tuple(slice(n) for n in index.shape)]]
+    grid[dim] = index
+    return tuple(grid)
+
+
+def _check_along(name: str, index: Any, x: Tensor, dim: int) -> None:
+    _check_integers(name, index)
+    fits = index.ndim == x.ndim and all(
+        n <= m or d == dim for d, (n, m) in enumerate(zip(index.shape, x.shape, strict=True))
+    )
+    if not fits:
+        raise ValueError(
+            f"{name} was given an index of shape {index.shape} for a tensor of shape {x.shape}; it "
+            f"must have as many dimensions, and be longer in none but dimension {dim}"
+        )
+    _check_range(name, index, x.shape[dim])
+
+
+def _check_integers(name: str, index: Any) -> None:
+    if not isinstance(index, Tensor) or index.dtype.kind != "int":
+        given = index.dtype.name if isinstance(index, Tensor) else type(index).__name__
+        raise TypeError(f"{name} was given {given} indices; they are positions, int64")
+
+
+def _check_range(name: str, index: Tensor, length: int) -> None:
+    wrong = (index._array < 0) | (index._array >= length)
+    if wrong.any():
+        raise IndexError(
+            f"{name} was given the index {int(index._array[wrong][0])}; with {length} elements "
+            f"indices are 0 to {length - 1}"
+        )
 
 
 def as_index(part: Any, x: Tensor) -> Any:

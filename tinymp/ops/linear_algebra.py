@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.ops.arithmetic import mul
 from tinymp.ops.shape import reshape, squeeze, unsqueeze
 
 MATMUL = Op(
@@ -50,6 +51,17 @@ LINEAR = Op(
 )
 
 
+# One row times one column. PyTorch's autocast tells it from the other products.
+DOT = Op(
+    "dot",
+    lambda xp, x, y: xp.matmul(x.reshape(1, -1), y.reshape(-1, 1)).reshape(()),
+    x=lambda xp, g, y: g.values() * y.values(),
+    y=lambda xp, g, x: g.values() * x.values(),
+    forward_on="packed",
+    autocast="widest",
+)
+
+
 def matmul(x: Tensor, y: Tensor) -> Tensor:
     """Matrix product by NumPy's rules: stacks of matrices broadcast, vectors are rows or columns.
 
@@ -83,6 +95,64 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
     return apply(MATMUL, x, y)
 
 
+def mm(x: Tensor, y: Tensor) -> Tensor:
+    """Product of two matrices: (n, k) and (k, m) give (n, m). See `matmul`.
+
+    Raises:
+        ValueError: operands of other than two dimensions, or inner lengths that differ.
+    """
+    _check_dimensions("mm", (x, 2), (y, 2))
+    return matmul(x, y)
+
+
+def bmm(x: Tensor, y: Tensor) -> Tensor:
+    """Products of two stacks of matrices: (b, n, k) and (b, k, m) give (b, n, m). See `matmul`.
+
+    Raises:
+        ValueError: operands of other than three dimensions, or lengths that differ.
+    """
+    _check_dimensions("bmm", (x, 3), (y, 3))
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"bmm was given stacks of shapes {x.shape} and {y.shape}; they must be of one length; "
+            "matmul repeats a shorter one"
+        )
+    return matmul(x, y)
+
+
+def mv(x: Tensor, y: Tensor) -> Tensor:
+    """Product of a matrix and a vector: (n, k) and (k,) give (n,). See `matmul`.
+
+    Raises:
+        ValueError: operands of other dimensions, or lengths that differ.
+    """
+    _check_dimensions("mv", (x, 2), (y, 1))
+    return matmul(x, y)
+
+
+def dot(x: Tensor, y: Tensor) -> Tensor:
+    """Inner product of two vectors: (n,) and (n,) give a scalar.
+
+    Raises:
+        ValueError: operands of other dimensions, or lengths that differ.
+    """
+    _check_dimensions("dot", (x, 1), (y, 1))
+    _check_floats("dot", x, y)
+    if x.shape != y.shape:
+        raise ValueError(f"dot was given shapes {x.shape} and {y.shape}; they must be equal")
+    return apply(DOT, x, y)
+
+
+def outer(x: Tensor, y: Tensor) -> Tensor:
+    """Outer product of two vectors: (n,) and (m,) give (n, m).
+
+    Raises:
+        ValueError: operands of other than one dimension.
+    """
+    _check_dimensions("outer", (x, 1), (y, 1))
+    return mul(unsqueeze(x, 1), y)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·weightᵀ + bias: (..., in) with a weight of (out, in) and a bias of (out,) gives (..., out).
 
@@ -113,3 +183,10 @@ def _check_floats(name: str, *operands: Tensor) -> None:
                 f"{name} was given {operand.dtype.name}; it multiplies floating-point tensors; "
                 "convert it first, for example with .to(tinymp.float32)"
             )
+
+
+def _check_dimensions(name: str, *expected: tuple[Tensor, int]) -> None:
+    if any(x.ndim != ndim for x, ndim in expected):
+        given = " and ".join(str(x.shape) for x, _ in expected)
+        wanted = " and ".join(str(ndim) for _, ndim in expected)
+        raise ValueError(f"{name} was given shapes {given}; it takes {wanted} dimensions")

@@ -20,6 +20,7 @@ from tinymp.ops import (
     logic,
     normalization,
     order,
+    rearrange,
     reductions,
     scans,
     shape,
@@ -163,6 +164,28 @@ class TensorMethods:
     unsqueeze = shape.unsqueeze
     split = shape.split
     take_along_dim = indexing.take_along_dim
+    gather = indexing.gather
+    scatter_add = indexing.scatter_add
+    index_select = indexing.index_select
+    flip = rearrange.flip
+    roll = rearrange.roll
+    repeat = rearrange.repeat
+    tile = rearrange.tile
+    tril = rearrange.tril
+    triu = rearrange.triu
+    diagonal = rearrange.diagonal
+    trace = rearrange.trace
+    movedim = rearrange.movedim
+    moveaxis = rearrange.moveaxis
+    swapaxes = rearrange.swapaxes
+    swapdims = rearrange.swapdims
+    unbind = rearrange.unbind
+    chunk = rearrange.chunk
+    mm = linear_algebra.mm
+    bmm = linear_algebra.bmm
+    mv = linear_algebra.mv
+    dot = linear_algebra.dot
+    outer = linear_algebra.outer
 
     to = conversion.to
     double = conversion.double

@@ -15,6 +15,7 @@ from tinymp.ops.elementwise import cast
 from tinymp.ops.indexing import getitem
 
 Shape = tuple[int, ...]
+Lengths = int | Shape | list[int]
 
 RESHAPE = Op(
     "reshape",
@@ -76,7 +77,7 @@ PAD = Op(
 )
 
 
-def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
+def reshape(x: Tensor, *shape: Lengths) -> Tensor:
     """The same elements in row-major order in another shape; one length may be -1: what is left.
 
     Shares storage with `x` where NumPy can.
@@ -84,7 +85,7 @@ def reshape(x: Tensor, *shape: int | Shape) -> Tensor:
     Raises:
         ValueError: the shape does not hold as many elements.
     """
-    return apply(RESHAPE, x, shape=_shape(shape))
+    return apply(RESHAPE, x, shape=lengths(shape))
 
 
 view = reshape
@@ -99,13 +100,13 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
-def permute(x: Tensor, *dims: int | Shape) -> Tensor:
+def permute(x: Tensor, *dims: Lengths) -> Tensor:
     """Dimensions in another order: dimension i of the result is dimension `dims[i]` of `x`.
 
     Raises:
         ValueError: `dims` does not name every dimension once.
     """
-    order = _shape(dims)
+    order = lengths(dims)
     positive = tuple(one_dim(d, x.ndim, "permute") for d in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(
@@ -136,26 +137,22 @@ def t(x: Tensor) -> Tensor:
     return apply(PERMUTE, x, dims=tuple(reversed(range(x.ndim))))
 
 
-def expand(x: Tensor, *shape: int | Shape) -> Tensor:
+def expand(x: Tensor, *shape: Lengths) -> Tensor:
     """Dimensions of length 1 repeated, new ones put in front, without a copy; -1 keeps a length.
 
     Raises:
         ValueError: a shape to which that of `x` does not broadcast.
     """
-    wanted = _shape(shape)
+    wanted = lengths(shape)
     added = len(wanted) - x.ndim
-    lengths = tuple(
-        x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(wanted)
-    )
-    fits = all(
-        old in (1, new) for old, new in zip(reversed(x.shape), reversed(lengths), strict=False)
-    )
-    if added < 0 or not fits or any(n < 0 for n in lengths):
+    new = tuple(x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(wanted))
+    fits = all(old in (1, n) for old, n in zip(reversed(x.shape), reversed(new), strict=False))
+    if added < 0 or not fits or any(n < 0 for n in new):
         raise ValueError(
             f"expand was given the shape {wanted} for a tensor of shape {x.shape}; only dimensions "
             "of length 1 can be repeated, and new ones stand in front"
         )
-    return apply(EXPAND, x, shape=lengths)
+    return apply(EXPAND, x, shape=new)
 
 
 broadcast_to = expand
@@ -237,11 +234,11 @@ def pad(x: Tensor, pad: Shape, value: float = 0.0) -> Tensor:
     return apply(PAD, x, widths=widths, word=word)
 
 
-def _shape(lengths: tuple[Any, ...]) -> Shape:
+def lengths(given: tuple[Any, ...]) -> Shape:
     """Lengths given one by one or as one sequence."""
-    if len(lengths) == 1 and not isinstance(lengths[0], int):
-        lengths = tuple(lengths[0])
-    return tuple(int(n) for n in lengths)
+    if len(given) == 1 and not isinstance(given[0], int):
+        given = tuple(given[0])
+    return tuple(int(n) for n in given)
 
 
 def _alike(tensors: list[Tensor] | tuple[Tensor, ...], name: str) -> list[Tensor]:
