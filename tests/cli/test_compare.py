@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from tinymp.amp.policy import POLICIES
 from tinymp.cli import app
+from tinymp.cli.comparison_report import insides, results
+from tinymp.train import Run
+from tinymp.train.comparison import summaries
 
 SMALL = ["--epochs", "4", "--workers", "1"]
 
@@ -87,6 +92,30 @@ def test_the_default_says_why_the_formats_differ_and_fast_is_shorter(
     assert len(short) < 15
     assert {c.data for c in spelling} == {"spelling"}
     assert {c.lr for c in spelling} == {0.01}
+
+
+def test_the_tables_of_all_policies_fit_a_hundred_columns() -> None:
+    runs = [
+        Run(
+            policy=name, seed=seed, curve=[], loss=0.25 + seed / 8, accuracy=0.9 - seed / 5,
+            steps=600, skipped_steps=12, underflow=0.43, lost=0.768, amplified=0.2483,
+            more_than_doubled=1e-5, memory={"gradients": {"float16": 9_640_000}}, step_seconds=0.1,
+        )
+        for name in POLICIES
+        for seed in range(2)
+    ]  # fmt: skip
+    screen = Console(width=100, record=True, file=StringIO())
+    screen.print(results(summaries(runs)))
+    screen.print(insides(summaries(runs)))
+    text = screen.export_text()
+    assert "…" not in text
+    for name in POLICIES:
+        rows = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        reached = rows[0]
+        assert "0.3125 ± 0.0884" in reached
+        assert "80.0 ± 14.1" in reached
+    assert "< 0.01" in text
+    assert "9,640,000" in text
 
 
 def test_ctrl_c_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,9 +115,9 @@ def findings(found: Sequence[Summary]) -> list[str]:
         )
     lines += _on_bytes(found)
     lines.append(
-        "A lost update leaves its weight as it was, an amplified one moves it further than meant; "
-        "rounding to nearest never doubles it. Stochastic rounding and compensation do both, and "
-        "over many steps they even out."
+        "A lost update leaves its weight as it was, an amplified one moves it further than meant: "
+        "rounding to nearest by hardly more than twice as far, truncation by much more. Stochastic "
+        "rounding and compensation lose and amplify, too, but over many steps they even it out."
     )
     return lines
 
@@ -157,7 +157,9 @@ def _table(title: str) -> Table:
 def _with_spread(summary: Summary, name: str, form: str, factor: float = 1.0) -> str:
     """Mean of an attribute and, where there are several seeds, its spread."""
     text = f"{factor * summary.mean(name):{form}}"
-    return f"{text} ± {factor * summary.spread(name):{form}}" if len(summary.runs) > 1 else text
+    if len(summary.runs) < 2 or not math.isfinite(summary.mean(name)):
+        return text
+    return f"{text} ± {factor * summary.spread(name):{form}}"
 
 
 def _share(share: float) -> str:
