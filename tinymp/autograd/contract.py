@@ -103,12 +103,12 @@ def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:
     common = promote_ranked(tensors, scalars, numbers)
     if (
         common.is_float
-        and common.bits == 8
+        and common.bits <= 8
         and op.forward_on == "values"
         and op.result != "attribute"
     ):
         raise TypeError(
-            f"{op.name} was given {common.name}; 8-bit floats enter casts, movement and matrix "
-            "products only; convert it first, for example with .to(tinymp.float16)"
+            f"{op.name} was given {common.name}; {common.bits}-bit floats enter casts, movement "
+            "and matrix products only; convert it first, for example with .to(tinymp.float16)"
         )
     return common

@@ -14,6 +14,7 @@ from tinymp.formats.dtype import (
     float16,
     float32,
     float64,
+    float_format,
     int64,
 )
 from tinymp.formats.encode import encode
@@ -47,6 +48,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "float_format",
     "gradient_dtype",
     "int64",
     "pack",

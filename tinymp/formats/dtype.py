@@ -13,6 +13,7 @@ below and know no format by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -194,6 +195,62 @@ DTYPES = (float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2, int64
 _BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 
 
+def float_format(exponent_bits: int, significand_bits: int, *, has_infinity: bool = True) -> DType:
+    """Return the floating-point format of these field widths: E3M4, TF32 (8, 10), FP6 (3, 2), ...
+
+    Tensors of it hold the smallest unsigned integer that a word fits into. One format is one
+    object: the same widths give it again, and ``float_format(5, 10)`` is float16 itself.
+
+    Args:
+        exponent_bits: 2 to 8, to 7 without infinity. The bias is 2^(exponent_bits - 1) - 1.
+        significand_bits: 1 to 23, without the implied bit.
+        has_infinity: the topmost exponent field means infinities and NaNs, as IEEE 754 has it;
+            otherwise numbers, and the word of all ones is the only NaN, as in E4M3FN.
+
+    Raises:
+        ValueError: widths out of range.
+    """
+    widest = 8 if has_infinity else 7
+    if not 2 <= exponent_bits <= widest or not 1 <= significand_bits <= 23:
+        raise ValueError(
+            f"a format of {exponent_bits} exponent bits and {significand_bits} significand bits "
+            f"was asked for; exponents take 2 to {widest} bits, significands 1 to 23, so that "
+            "float32, in which operations compute, holds every value"
+        )
+    for known in _BY_NAME.values():
+        fields = known.exponent_bits, known.significand_bits, known.has_infinity
+        if fields == (exponent_bits, significand_bits, has_infinity):
+            return known
+    bits = 1 + exponent_bits + significand_bits
+    words = np.dtype(f"uint{next(width for width in (8, 16, 32) if bits <= width)}")
+    name = f"float{bits}_e{exponent_bits}m{significand_bits}{'' if has_infinity else 'fn'}"
+    dtype = DType(
+        name,
+        "float",
+        storage=words,
+        words=words,
+        exponent_bits=exponent_bits,
+        significand_bits=significand_bits,
+        bias=2 ** (exponent_bits - 1) - 1,
+        has_infinity=has_infinity,
+        nan_rule="ieee" if has_infinity else "all_ones",
+    )
+    # Threads that ask at the same time get the same object.
+    return _BY_NAME.setdefault(name, dtype)
+
+
+def _float_format_of(name: str) -> DType | None:
+    """Return the format of a name that ``float_format`` gave, perhaps in another process."""
+    match = re.fullmatch(r"float\d+_e(\d)m(\d\d?)(fn)?", name)
+    if match is None:
+        return None
+    try:
+        dtype = float_format(int(match[1]), int(match[2]), has_infinity=match[3] is None)
+    except ValueError:
+        return None
+    return dtype if dtype.name == name else None
+
+
 def dtype_of(name: Any) -> DType:
     """Return the DType of a name, of a NumPy or ml_dtypes type, or of a DType, which is itself.
 
@@ -204,8 +261,10 @@ def dtype_of(name: Any) -> DType:
     """
     if isinstance(name, DType):
         return name
-    if isinstance(name, str) and name in _BY_NAME:
-        return _BY_NAME[name]
+    if isinstance(name, str):
+        named = _BY_NAME.get(name) or _float_format_of(name)
+        if named is not None:
+            return named
     try:
         numpy_dtype = None if isinstance(name, str) or name is None else np.dtype(name)
     except TypeError:
@@ -215,4 +274,4 @@ def dtype_of(name: Any) -> DType:
             return _BY_NAME[numpy_dtype.name]
         if numpy_dtype.kind in "iu":
             return int64
-    raise TypeError(f"unknown dtype {name!r}; expected one of {', '.join(_BY_NAME)}")
+    raise TypeError(f"unknown dtype {name!r}; expected one of {', '.join(d.name for d in DTYPES)}")
