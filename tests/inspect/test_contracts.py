@@ -82,7 +82,9 @@ def test_inside_autocast_the_operands_are_shown_cast_and_no_observer_hears_of_it
 
 def test_every_operation_has_a_contract_that_prints() -> None:
     for name, op in OPS.items():
-        operands = [mp.int64 if x in ("labels", "index") else mp.float32 for x in op.inputs]
+        operands = [
+            mp.int64 if x in ("labels", "index", "tokens") else mp.float32 for x in op.inputs
+        ]
         operands = [
             mp.bool if x in ("condition", "keep") else d
             for x, d in zip(op.inputs, operands, strict=True)

@@ -64,7 +64,7 @@ def test_losses_are_their_functions() -> None:
     logits, labels = mp.randn(5, 3), mp.tensor([0, 2, 1, 1, 0])
     for reduction in ("mean", "sum", "none"):
         np.testing.assert_array_equal(
-            nn.CrossEntropyLoss(reduction)(logits, labels).numpy(),
+            nn.CrossEntropyLoss(reduction=reduction)(logits, labels).numpy(),
             F.cross_entropy(logits, labels, reduction=reduction).numpy(),
         )
         np.testing.assert_array_equal(

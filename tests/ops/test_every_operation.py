@@ -26,6 +26,7 @@ POSITIVE = RNG.uniform(0.5, 2, (3, 4))
 SQUARE = RNG.uniform(-2, 2, (4, 4))
 LABELS = mp.tensor([1, 0, 3])
 ALONG = mp.tensor([[3, 0, 3], [1, 1, 1]])
+WEIGHT = mp.tensor([0.5, 1.0, 2.0, 0.0])
 MASK = mp.tensor([[True, False, True, True]])
 
 
@@ -34,7 +35,6 @@ def transferred(x: Any) -> Any:
     return mp.autograd.apply(TRANSFER, x, device=x.device, source=x.device)
 
 
-# For each operation, uses of it: a function of tensors, and the values of these.
 USES: dict[str, list[Any]] = {
     "add": [(mp.add, X, Y), (mp.add, X, ROW), (mp.add, COLUMN, ROW), (lambda x: 2 + x + 1.5, X)],
     "sub": [(mp.sub, X, Y), (mp.sub, ROW, X), (lambda x: 2 - x - 1.5, X)],
@@ -137,12 +137,56 @@ USES: dict[str, list[Any]] = {
         (lambda x, b: mp.layer_norm(x, (4,), None, b), X, ROW),
         (lambda x, w, b: mp.layer_norm(x, (3, 4), w, b), X, Y, POSITIVE),
     ],
+    "rms_norm": [
+        (lambda x: mp.rms_norm(x, (4,)), X),
+        (lambda x, w: mp.rms_norm(x, (3, 4), w, 0.1), X, Y),
+    ],
+    "batch_norm": [
+        (lambda x: mp.batch_norm(x, None, None, training=True), X),
+        (lambda x: mp.batch_norm(x, mp.ones(4), mp.full((4,), 2.0)), X),
+        (
+            lambda x, w, b: mp.batch_norm(x.reshape(3, 2, 2), None, None, w, b, True),
+            X,
+            ROW[:2],
+            ROW[2:],
+        ),
+    ],
+    "group_norm": [
+        (lambda x: mp.group_norm(x, 2), X),
+        (lambda x, w, b: mp.group_norm(x.reshape(1, 4, 3), 2, w, b), X, ROW, ROW),
+    ],
     "cross_entropy": [
         (lambda x: mp.cross_entropy(x, LABELS), X),
         (lambda x: mp.cross_entropy(x, LABELS, reduction="sum"), X),
         (lambda x: mp.cross_entropy(x, LABELS, reduction="none"), X),
         (lambda x: mp.cross_entropy(x, mp.tensor(2)), ROW),
+        (lambda x: mp.cross_entropy(x, LABELS, WEIGHT.to(x.dtype), 0, label_smoothing=0.25), X),
+        (lambda x: mp.cross_entropy(x, LABELS, WEIGHT.to(x.dtype), 3, "none"), X),
         (lambda x: mp.cross_entropy(x.reshape(1, 4, 3), mp.tensor([[1, 3, 0]])), X),
+    ],
+    "nll_loss": [
+        (lambda x: mp.nll_loss(x, LABELS), X),
+        (lambda x: mp.nll_loss(x, LABELS, WEIGHT.to(x.dtype), 0, "sum"), X),
+        (lambda x: mp.nll_loss(x, LABELS, reduction="none"), X),
+    ],
+    "binary_cross_entropy_with_logits": [
+        (mp.binary_cross_entropy_with_logits, 3 * X, POSITIVE / 2),
+        (lambda x, y: mp.binary_cross_entropy_with_logits(x, y, MASK * 2, "none"), X, POSITIVE / 2),
+        (
+            lambda x, y: mp.binary_cross_entropy_with_logits(x, y, None, "sum", WEIGHT.to(x.dtype)),
+            X,
+            POSITIVE / 2,
+        ),
+    ],
+    "l1_loss": [(mp.l1_loss, X, Y), (lambda x, y: mp.l1_loss(x, y, "none"), X, Y)],
+    "huber_loss": [(mp.huber_loss, X, Y), (lambda x, y: mp.huber_loss(x, y, "sum", 0.5), X, Y)],
+    "smooth_l1_loss": [
+        (mp.smooth_l1_loss, X, Y),
+        (lambda x, y: mp.smooth_l1_loss(x, y, "none", 0.5), X, Y),
+    ],
+    "kl_div": [
+        (mp.kl_div, X, POSITIVE),
+        (lambda x, y: mp.kl_div(x, y, "batchmean", log_target=True), X, Y),
     ],
     "mse_loss": [
         (mp.mse_loss, X, Y),
@@ -164,6 +208,10 @@ USES: dict[str, list[Any]] = {
         (lambda x, w: mp.linear(x.reshape(3, 1, 4), w), X, SQUARE),
     ],
     "dot": [(mp.dot, ROW, SQUARE[0])],
+    "embedding": [
+        (lambda w: mp.embedding(LABELS, w), SQUARE),
+        (lambda w: mp.embedding(mp.tensor([[2, 2], [0, 2]]), w), X),
+    ],
     "scatter_add": [
         (lambda x, y: x.scatter_add(1, ALONG, y), X, Y),
         (lambda x, y: mp.scatter_add(x, 0, ALONG[:, :2] - ALONG[:, :2], y), X, SQUARE),
@@ -210,6 +258,11 @@ TRUTHS = {
     "bitwise_not": [(lambda x: ~(x > 0), X)],
 }
 ALL = USES | COMPARISONS | TRUTHS
+# Uses with indices, masks or weights that live on the CPU.
+ON_CPU = (
+    "where dropout cross_entropy nll_loss gather scatter_add embedding batch_norm "
+    "binary_cross_entropy_with_logits"
+).split()
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 
 
@@ -269,7 +322,7 @@ def test_dtypes_of_result_and_gradients(
     """Nothing computes in float64 that was not asked to: no result, no gradient, no raw array."""
     if name == "cast" and dtype is not mp.float64:
         pytest.skip("this one asks for float64")
-    if device != "cpu" and name in ("where", "dropout", "cross_entropy", "gather", "scatter_add"):
+    if device != "cpu" and name in ON_CPU:
         pytest.skip("its indices and masks live on the CPU")
     compute = np.float64 if dtype is mp.float64 else np.float32
     seen: list[Any] = []

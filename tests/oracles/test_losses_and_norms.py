@@ -71,7 +71,7 @@ def test_cross_entropy(dtype: Any, reduction: str, shape: Any) -> None:
         return [unit * 16 * terms, unit * 2 * np.abs(g).max(initial=0)]
 
     check_operation(
-        lambda x: mp.cross_entropy(x, mp.tensor(labels), reduction),
+        lambda x: mp.cross_entropy(x, mp.tensor(labels), reduction=reduction),
         pytorch_oracle(lambda x: F.cross_entropy(x, torch.tensor(labels), reduction=reduction)),
         [x],
         dtype,

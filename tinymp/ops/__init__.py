@@ -5,6 +5,8 @@ from __future__ import annotations
 from tinymp.autograd import Tensor
 from tinymp.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, sigmoid, silu, softplus
 from tinymp.ops.arithmetic import add, div, eq, ge, gt, le, lt, mul, ne, neg, pow, sub
+from tinymp.ops.channel_normalization import batch_norm, group_norm
+from tinymp.ops.classification import cross_entropy, nll_loss
 from tinymp.ops.conversion import clone, to
 from tinymp.ops.creation import (
     arange,
@@ -59,7 +61,7 @@ from tinymp.ops.elementwise import (
     trunc,
     where,
 )
-from tinymp.ops.indexing import gather, index_select, scatter_add, take_along_dim
+from tinymp.ops.indexing import embedding, gather, index_select, scatter_add, take_along_dim
 from tinymp.ops.linear_algebra import bmm, dot, linear, matmul, mm, mv, outer
 from tinymp.ops.logic import (
     bitwise_and,
@@ -74,9 +76,16 @@ from tinymp.ops.logic import (
     logical_or,
     logical_xor,
 )
-from tinymp.ops.losses import cross_entropy, mse_loss
+from tinymp.ops.losses import (
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from tinymp.ops.methods import attach
-from tinymp.ops.normalization import layer_norm, log_softmax, softmax
+from tinymp.ops.normalization import layer_norm, log_softmax, rms_norm, softmax
 from tinymp.ops.order import amax, amin, argmax, argmin, argsort, max, median, min, sort, topk
 from tinymp.ops.rearrange import (
     chunk,
@@ -126,21 +135,22 @@ from tinymp.ops.shape import (
 
 __all__ = [
     "abs", "acos", "acosh", "add", "all", "amax", "amin", "any", "arange", "argmax", "argmin",
-    "argsort", "asin", "asinh", "atan", "atanh", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "bmm", "broadcast_to", "cast", "cat", "ceil", "chunk", "clamp", "clip", "clone",
-    "concatenate", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diagonal",
-    "div", "dot", "einsum", "elu", "eq", "erf", "exp", "expand", "expm1", "flatten", "flip",
-    "floor", "from_numpy", "full", "gather", "ge", "gelu", "gt", "hardtanh", "index_select",
-    "isfinite", "isinf", "isnan", "layer_norm", "le", "leaky_relu", "linear", "log", "log1p",
-    "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "median", "min",
-    "minimum", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "norm", "ones",
-    "ones_like", "outer", "pad", "permute", "pow", "prod", "rand", "randn", "reciprocal", "relu",
-    "reshape", "roll", "round", "rsqrt", "scatter_add", "sigmoid", "sign", "silu", "sin", "sinh",
-    "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
-    "sum", "swapaxes", "swapdims", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "to",
-    "topk", "trace", "transpose", "tril", "triu", "trunc", "unbind", "unsqueeze", "var", "view",
-    "where", "zeros", "zeros_like",
+    "argsort", "asin", "asinh", "atan", "atanh", "batch_norm", "binary_cross_entropy_with_logits",
+    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "cat",
+    "ceil", "chunk", "clamp", "clip", "clone", "concatenate", "cos", "cosh", "count_nonzero",
+    "cross_entropy", "cumprod", "cumsum", "diagonal", "div", "dot", "einsum", "elu", "embedding",
+    "eq", "erf", "exp", "expand", "expm1", "flatten", "flip", "floor", "from_numpy", "full",
+    "gather", "ge", "gelu", "group_norm", "gt", "hardtanh", "huber_loss", "index_select",
+    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "linear",
+    "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "median",
+    "min", "minimum", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss",
+    "norm", "ones", "ones_like", "outer", "pad", "permute", "pow", "prod", "rand", "randn",
+    "reciprocal", "relu", "reshape", "rms_norm", "roll", "round", "rsqrt", "scatter_add", "sigmoid",
+    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt",
+    "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t",
+    "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "topk", "trace", "transpose", "tril",
+    "triu", "trunc", "unbind", "unsqueeze", "var", "view", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 attach(Tensor)

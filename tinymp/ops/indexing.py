@@ -41,19 +41,24 @@ GATHER = Op(
 
 
 def scatter_sum(xp: Any, values: Array, positions: Array, shape: Shape) -> Array:
-    """Zeros of `shape`, and each of `values` added at its position in the flattened result.
+    """Zeros of `shape`, and each of `values` added at its position in the flattened result."""
+    return scatter_rows(xp, values.reshape(-1), positions, prod(shape)).reshape(shape)
 
-    The order in which values that share a position are added depends on the positions alone, so the
+
+def scatter_rows(xp: Any, values: Array, positions: Array, length: int) -> Array:
+    """`length` rows of zeros, and each row of `values` added to the one at its position.
+
+    The order in which rows that share a position are added depends on the positions alone, so the
     same input gives the same bits on every run. (Atomic additions on a GPU would not.)
     """
-    total = xp.zeros(prod(shape), values.dtype)
+    total = xp.zeros((length, *values.shape[1:]), values.dtype)
     if values.size:
         positions = positions.reshape(-1)
         order = xp.argsort(positions, kind="stable")
         positions = positions[order]
         first = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), positions[1:] != positions[:-1]]))
-        total[positions[first]] = xp.add.reduceat(values.reshape(-1)[order], first)
-    return total.reshape(shape)
+        total[positions[first]] = xp.add.reduceat(values[order], first, axis=0)
+    return total
 
 
 def _scatter_add(xp: Any, x: Array, index: Array, src: Array, *, dim: int) -> Array:
@@ -75,6 +80,21 @@ SCATTER_ADD = Op(
     src=_scatter_add_src,
     undecoded=("index",),
     autocast="widest",
+)
+
+
+def _embedding_weight(xp: Any, g: Array, tokens: Array, weight_shape: Shape) -> Array:
+    return scatter_rows(xp, g.reshape(tokens.size, g.shape[-1]), tokens, weight_shape[0])
+
+
+# Rows, not elements, are gathered and summed: one position for each.
+EMBEDDING = Op(
+    "embedding",
+    lambda xp, tokens, weight: weight[tokens],
+    weight=_embedding_weight,
+    forward_on="words",
+    backward_on="values",
+    undecoded=("tokens",),
 )
 
 
@@ -154,6 +174,36 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
             f"{index.shape}; the source must be at least as long in every dimension"
         )
     return apply(SCATTER_ADD, x, Tensor(index._array.copy(), index.dtype), src, dim=dim)
+
+
+def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
+    """Row `tokens[...]` of `weight`: int64 tokens (...) and (n, features) give (..., features).
+
+    Backward adds up the gradients of a token that occurs several times before it rounds them.
+
+    Raises:
+        TypeError: tokens that are not int64.
+        ValueError: a weight that is no table.
+        IndexError: a token outside 0 ... n-1.
+    """
+    if not isinstance(tokens, Tensor) or tokens.dtype.kind != "int":
+        given = tokens.dtype.name if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise TypeError(
+            f"embedding was given {given} tokens; they are row numbers, an int64 tensor"
+        )
+    if weight.ndim != 2:
+        raise ValueError(
+            f"embedding was given a weight of shape {weight.shape}; it is a table of shape "
+            "(tokens, features)"
+        )
+    rows, numbers = weight.shape[0], tokens._array
+    wrong = (numbers < 0) | (numbers >= rows)
+    if wrong.any():
+        raise IndexError(
+            f"embedding was given the token {int(numbers[wrong][0])}; with {rows} rows tokens are "
+            f"0 to {rows - 1}"
+        )
+    return apply(EMBEDDING, Tensor(numbers.copy(), tokens.dtype), weight)
 
 
 def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Softmax and layer normalisation: each computed whole in the compute dtype and rounded once."""
+"""Softmax, layer and RMS normalisation: each computed whole and rounded once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.formats import float32, float64
 from tinymp.ops.dims import one_dim
 from tinymp.ops.shape import reshape
 
@@ -59,14 +60,18 @@ def _layer_norm(xp: Any, x: Array, weight: Array = None, bias: Array = None, *, 
 
 
 def _layer_norm_x(xp: Any, g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> Array:
-    n = x.shape[-1]
-    normal = (x - mean) * rstd
-    if weight is not None:
-        g = g * weight
-    # Ba, Kiros & Hinton, Layer Normalization (arXiv 1607.06450): the normalised x does not change
-    # when x is shifted or scaled, so those two directions are taken out of the gradient.
-    shift = xp.sum(g, -1, True) / n
-    scale = xp.sum(g * normal, -1, True) / n
+    return normal_x(xp, g if weight is None else g * weight, (x - mean) * rstd, rstd, (-1,))
+
+
+def normal_x(xp: Any, g: Array, normal: Array, rstd: Array, axes: tuple[int, ...]) -> Array:
+    """Gradient through (x - mean)·rstd, both taken over `axes`.
+
+    The result does not change when x is shifted or scaled, so those two directions are taken out
+    of the gradient (Ba, Kiros & Hinton, arXiv 1607.06450).
+    """
+    n = prod(g.shape[i] for i in axes)
+    shift = xp.sum(g, axes, True) / n
+    scale = xp.sum(g * normal, axes, True) / n
     return rstd * (g - shift - normal * scale)
 
 
@@ -77,6 +82,29 @@ LAYER_NORM = Op(
     weight=lambda xp, g, x, mean, rstd: g * ((x - mean) * rstd),
     bias=lambda xp, g: g,
     residuals=("mean", "rstd"),
+    result="float",
+    autocast="float32",
+)
+
+
+def _rms_norm(xp: Any, x: Array, weight: Array = None, *, eps: float) -> Any:
+    rrms = 1 / xp.sqrt(xp.sum(x * x, -1, True) / x.shape[-1] + eps)
+    return (x * rrms if weight is None else x * rrms * weight), rrms
+
+
+def _rms_norm_x(xp: Any, g: Array, x: Array, weight: Array, rrms: Array) -> Array:
+    normal = x * rrms
+    if weight is not None:
+        g = g * weight
+    return rrms * (g - normal * (xp.sum(g * normal, -1, True) / x.shape[-1]))
+
+
+RMS_NORM = Op(
+    "rms_norm",
+    _rms_norm,
+    x=_rms_norm_x,
+    weight=lambda xp, g, x, rrms: g * (x * rrms),
+    residuals=("rrms",),
     result="float",
     autocast="float32",
 )
@@ -108,21 +136,53 @@ def layer_norm(
 
     Source: Ba, Kiros & Hinton, Layer Normalization (arXiv 1607.06450), section 3.
     """
+    rows, flat = _as_rows("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    return _back(apply(LAYER_NORM, rows, *flat, eps=eps), x.shape)
+
+
+def rms_norm(
+    x: Tensor,
+    normalized_shape: tuple[int, ...] | list[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """x / √(mean of x² + eps) · weight over the last dimensions.
+
+    `eps`: by default that of the compute dtype, 2^-23 (2^-52 for float64).
+
+    Raises:
+        ValueError: `x` does not end in `normalized_shape`, or the weight is not of that shape.
+
+    Source: Zhang & Sennrich, Root Mean Square Layer Normalization (arXiv 1910.07467), section 4.
+    """
+    rows, flat = _as_rows("rms_norm", x, normalized_shape, weight=weight)
+    if eps is None:
+        eps = (float64 if x.dtype is float64 else float32).eps
+    return _back(apply(RMS_NORM, rows, *flat, eps=eps), x.shape)
+
+
+def _as_rows(
+    name: str, x: Tensor, normalized_shape: tuple[int, ...] | list[int], **parameters: Tensor | None
+) -> tuple[Tensor, list[Tensor | None]]:
+    """`x` and the parameters with one last dimension for all that is normalised together."""
     shape = tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(
-            f"layer_norm over {shape} was given a tensor of shape {x.shape}; it must end in those "
+            f"{name} over {shape} was given a tensor of shape {x.shape}; it must end in those "
             "lengths"
         )
-    for name, parameter in (("weight", weight), ("bias", bias)):
+    for role, parameter in parameters.items():
         if parameter is not None and parameter.shape != shape:
             raise ValueError(
-                f"layer_norm over {shape} was given a {name} of shape {parameter.shape}; it must "
+                f"{name} over {shape} was given a {role} of shape {parameter.shape}; it must "
                 f"be {shape}"
             )
-    n = prod(shape)
-    flat = [p if p is None or len(shape) == 1 else reshape(p, n) for p in (weight, bias)]
     if len(shape) == 1:
-        return apply(LAYER_NORM, x, *flat, eps=eps)
-    rows = reshape(x, (*x.shape[: -len(shape)], n))
-    return reshape(apply(LAYER_NORM, rows, *flat, eps=eps), x.shape)
+        return x, list(parameters.values())
+    n = prod(shape)
+    flat = [p if p is None else reshape(p, n) for p in parameters.values()]
+    return reshape(x, (*x.shape[: -len(shape)], n)), flat
+
+
+def _back(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return x if x.shape == shape else reshape(x, shape)

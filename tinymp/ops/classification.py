@@ -1,0 +1,230 @@
+"""Losses of class scores against class labels, each computed whole in one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinymp.autograd import Op, Tensor, apply
+from tinymp.ops.losses import check_reduction
+from tinymp.ops.shape import permute, reshape
+
+Array = Any
+
+
+def _rows(
+    xp: Any, labels: Array, weight: Array, ignore_index: int, dtype: Any
+) -> tuple[Array, Array, Array]:
+    """Which rows count, their labels (0 for the others), and the weights of these labels."""
+    counts = labels != ignore_index
+    labels = xp.where(counts, labels, 0)
+    each = counts.astype(dtype) if weight is None else xp.where(counts, weight[labels], 0)
+    return counts, labels, each
+
+
+def _reduced(xp: Any, losses: Array, each: Array, reduction: str) -> Array:
+    """The mean is that of the rows that count, by their weights."""
+    if reduction == "none":
+        return losses
+    total = xp.sum(losses)
+    return total / xp.sum(each) if reduction == "mean" else total
+
+
+def _spread(xp: Any, g: Array, each: Array, reduction: str) -> Array:
+    """The gradient that each loss receives, as a column."""
+    if reduction == "mean":
+        g = g / xp.sum(each)
+    return g[:, None] if reduction == "none" else g
+
+
+def _cross_entropy(
+    xp: Any,
+    x: Array,
+    labels: Array,
+    weight: Array = None,
+    *,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+) -> Any:
+    highest = xp.max(x, axis=1)
+    logsumexp = xp.log(xp.sum(xp.exp(x - highest[:, None]), 1)) + highest
+    counts, labels, each = _rows(xp, labels, weight, ignore_index, x.dtype)
+    losses = each * (logsumexp - xp.take_along_axis(x, labels[:, None], 1)[:, 0])
+    if smoothing:
+        missed = logsumexp[:, None] - x
+        every = xp.sum(missed if weight is None else missed * weight, 1)
+        losses = (1 - smoothing) * losses + smoothing / x.shape[1] * every
+    losses = xp.where(counts, losses, 0)
+    return _reduced(xp, losses, each, reduction), logsumexp
+
+
+def _cross_entropy_x(
+    xp: Any,
+    g: Array,
+    x: Array,
+    labels: Array,
+    weight: Array,
+    logsumexp: Array,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+) -> Array:
+    """Softmax minus the label's distribution: one-hot, or partly spread over all classes."""
+    counts, labels, each = _rows(xp, labels, weight, ignore_index, x.dtype)
+    classes = x.shape[1]
+    gradient = xp.exp(x - logsumexp[:, None])
+    if weight is not None or smoothing:
+        every = smoothing / classes * (xp.ones(classes, x.dtype) if weight is None else weight)
+        gradient *= ((1 - smoothing) * each + xp.sum(every))[:, None]
+        gradient -= every
+    hot = 1 if weight is None else each
+    gradient[xp.arange(len(labels)), labels] -= (1 - smoothing) * hot
+    gradient *= _spread(xp, g, each, reduction)
+    gradient[~counts] = 0
+    return gradient
+
+
+CROSS_ENTROPY = Op(
+    "cross_entropy",
+    _cross_entropy,
+    x=_cross_entropy_x,
+    undecoded=("labels",),
+    residuals=("logsumexp",),
+    result="float",
+    autocast="float32",
+)
+
+
+def _nll(
+    xp: Any,
+    x: Array,
+    labels: Array,
+    weight: Array = None,
+    *,
+    ignore_index: int,
+    reduction: str,
+) -> Array:
+    counts, labels, each = _rows(xp, labels, weight, ignore_index, x.dtype)
+    losses = xp.where(counts, -each * xp.take_along_axis(x, labels[:, None], 1)[:, 0], 0)
+    return _reduced(xp, losses, each, reduction)
+
+
+def _nll_x(
+    xp: Any,
+    g: Array,
+    labels: Array,
+    weight: Array,
+    x_shape: tuple[int, ...],
+    ignore_index: int,
+    reduction: str,
+) -> Array:
+    _, labels, each = _rows(xp, labels, weight, ignore_index, g.dtype)
+    gradient = xp.zeros(x_shape, g.dtype)
+    gradient[xp.arange(len(labels)), labels] = -each
+    return gradient * _spread(xp, g, each, reduction)
+
+
+NLL = Op(
+    "nll_loss",
+    _nll,
+    x=_nll_x,
+    undecoded=("labels",),
+    result="float",
+    autocast="float32",
+)
+
+
+def cross_entropy(
+    x: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(x)[label], from logits of shape (N, C), (C,) or (N, C, d...) and int64 labels.
+
+    `weight`: a factor for each class, (C,). `ignore_index`: a label that does not count.
+    `reduction`: "mean" and "sum" over all labels that count ("mean" by their weights), or "none": a
+    loss for each. `label_smoothing`: the share of each label that is spread over all classes.
+
+    Raises:
+        TypeError: labels that are no int64 tensor.
+        ValueError: shapes that do not fit, a label outside 0 ... C-1, an unknown reduction, a
+            smoothing outside [0, 1].
+
+    Source of smoothing: Szegedy et al., Rethinking the Inception Architecture (arXiv 1512.00567),
+    section 7.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"cross_entropy was given label_smoothing={label_smoothing}; it is a share, from 0 to 1"
+        )
+    return _classified(
+        CROSS_ENTROPY, x, labels, weight, ignore_index, reduction, smoothing=label_smoothing
+    )
+
+
+def nll_loss(
+    x: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-x[label], from log-probabilities of shape (N, C), (C,) or (N, C, d...) and int64 labels.
+
+    With `log_softmax` in front it is `cross_entropy`, rounded once more; for the rest see there.
+
+    Raises:
+        TypeError: labels that are no int64 tensor.
+        ValueError: shapes that do not fit, a label outside 0 ... C-1, an unknown reduction.
+    """
+    return _classified(NLL, x, labels, weight, ignore_index, reduction)
+
+
+def _classified(
+    op: Op,
+    x: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    **options: float,
+) -> Tensor:
+    """Check what was given, lay it out as one row for each label, and apply the op."""
+    check_reduction(reduction, op.name)
+    if not isinstance(labels, Tensor) or labels.dtype.kind != "int":
+        given = labels.dtype.name if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(
+            f"{op.name} was given {given} labels; they are class numbers, an int64 tensor"
+        )
+    shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
+    if x.ndim == 0 or labels.shape != shape:
+        raise ValueError(
+            f"{op.name} was given logits of shape {x.shape} and labels of shape "
+            f"{labels.shape}; with logits of shape (N, C, ...) the labels have shape (N, ...), "
+            f"here {shape}"
+        )
+    classes = x.shape[1] if x.ndim > 1 else x.shape[0]
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(
+            f"{op.name} was given a weight of shape {weight.shape}; it must hold one number for "
+            f"each of {classes} classes"
+        )
+    numbers = labels._array
+    wrong = ((numbers < 0) | (numbers >= classes)) & (numbers != ignore_index)
+    if wrong.any():
+        first = int(wrong.reshape(-1).argmax())
+        place = [int(i) for i in np.unravel_index(first, labels.shape)]
+        raise ValueError(
+            f"{op.name} was given the label {int(numbers.reshape(-1)[first])} at {place}; with "
+            f"{classes} classes labels are 0 to {classes - 1}, or ignore_index={ignore_index}"
+        )
+    if x.ndim > 2:  # classes last, then one row a label
+        x = permute(x, (0, *range(2, x.ndim), 1))
+    rows, flat = reshape(x, -1, classes), reshape(labels, -1)
+    loss = apply(op, rows, flat, weight, ignore_index=ignore_index, reduction=reduction, **options)
+    return reshape(loss, shape) if reduction == "none" else loss
