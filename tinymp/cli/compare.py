@@ -47,18 +47,20 @@ def compare(
         typer.Option(help="Folder for the figures.", show_default="a new one, runs/compare-DATA"),
     ] = None,
 ) -> None:
-    """Train under several mixed-precision policies, from the same seeds; compare what they reach.
+    """Train under several mixed-precision policies from the same seeds, and compare.
 
-    The runs of a comparison differ in nothing but their policy. By default they take place where
-    formats matter: the loss is a mean over many examples and has a small weight, so that float16
-    gradients underflow without loss scaling; and the learning rate is small, so that 2-byte weights
-    lose updates without masters. --loss-weight 1 shows that plain digits need no scaling. Float16
-    without masters stalls, rather than diverges, where the optimizer keeps no state:
+    Runs differ in their policy alone. By default they take place where formats
+    matter: the loss is a mean over many examples and has a small weight, so
+    that float16 gradients underflow without loss scaling; and the learning rate
+    is small, so that 2-byte weights lose updates without masters.
+
+    With --loss-weight 1 hardly any do, and digits need no scaling. With an
+    optimizer that keeps no state, float16 loses nothing but updates:
 
     tinymp compare --optimizer sgd --loss-weight 1 --lr 0.004 --epochs 4000
     --policies fp32,fp16,fp16-naive,fp16-naive-stochastic
 
-    The folder gets table.txt, comparison.png, and figures.json with every figure.
+    The folder gets table.txt, comparison.png, and every figure in figures.json.
     """
     from rich.console import Console
 
