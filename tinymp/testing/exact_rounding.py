@@ -1,7 +1,7 @@
 """Rounding by exact rational arithmetic: a slow reference that shares nothing with the encoders.
 
-It takes one number at a time, a fraction or a name of what is none, and searches the exponent
-instead of reading it from bits.
+It takes one number at a time, a fraction or a name of what is none, and compares it with
+powers of two instead of reading an exponent field.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ def exact_word(
         if x.endswith("inf"):
             return sign | (dtype.max_word if saturate else _overflow(dtype))
         return sign | dtype.nan_word
+    if x == 0:
+        return 0
     sign, magnitude = (dtype.sign_mask if x < 0 else 0), abs(x)
-    exponent = dtype.emin
+    # A lower bound to start from, at most one short: a quotient's length from its parts' lengths.
+    length = magnitude.numerator.bit_length() - magnitude.denominator.bit_length()
+    exponent = max(dtype.emin, length - 1)
     while magnitude >= Fraction(2) ** (exponent + 1):
         exponent += 1
     unit = Fraction(2) ** (exponent - dtype.significand_bits)
