@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.devices import device_of
-from tinymp.formats import DType, decode, dtype_of, float32
+from tinymp.formats import DType, decode, dtype_of, float32, pack, unpack
 from tinymp.numerics.architectures import SMALLEST_EXPONENT, DotProduct, instruction
 
 Array = Any
@@ -104,7 +104,7 @@ def _matrix(
 ) -> None:
     """Add the product of one pair of matrices to `out`, tile by tile."""
     # Rows of both are factors that meet: (k, m) and (k, n). Products are exact in float64.
-    a, b = a.T.astype(np.float64), b.astype(np.float64)
+    a, b = _widened(a.T), _widened(b)
     a_exponent, b_exponent = _exponent(xp, a, dtype), _exponent(xp, b, dtype)
     for i in range(0, out.shape[0], _TILE[0]):
         for j in range(0, out.shape[1], _TILE[1]):
@@ -120,10 +120,15 @@ def _matrix(
 
 def _chain(xp: Any, core: DotProduct, factors: tuple[Array, ...], c: Array) -> Array:
     """The instructions of one tile in order, each starting from the result of the one before."""
-    total = c.astype(np.float64)
+    total = _widened(c)
     for k in range(0, len(factors[0]), core.products):
         total = _instruct(xp, core, tuple(x[k : k + core.products] for x in factors), total)
-    return total.astype(np.float32)
+    return pack(total, float32)
+
+
+def _widened(x: Array) -> Array:
+    """float32 values in float64. (A GPU's own cast would flush subnormals.)"""
+    return unpack(x, float32, np.float64)
 
 
 def _instruct(xp: Any, core: DotProduct, factors: tuple[Array, ...], c: Array) -> Array:
