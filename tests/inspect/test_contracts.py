@@ -112,7 +112,7 @@ def _asks_of_xp(function: Callable[..., Any]) -> set[str]:
 
 
 def _accumulates(rule: Callable[..., Any]) -> bool:
-    return not _asks_of_xp(rule).isdisjoint({"sum", "matmul", "reduceat"})
+    return not _asks_of_xp(rule).isdisjoint({"sum", "matmul", "reduceat", "spread"})
 
 
 @pytest.mark.parametrize("name", list(OPS))

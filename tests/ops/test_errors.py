@@ -10,6 +10,8 @@ import pytest
 import tinymp as mp
 
 M = mp.ones(2, 3)
+IMAGE = mp.ones(1, 2, 4, 4)
+KERNEL = mp.ones(4, 2, 2, 2)
 IDS = mp.tensor([0, 1])
 
 
@@ -65,6 +67,50 @@ IDS = mp.tensor([0, 1])
         (lambda: mp.einsum("ij->ii", M), ValueError, "'i' must be in the result once"),
         (lambda: mp.einsum("ij,ij", M, M.T), ValueError, "lengths 2 and 3 for 'i'.*equal, or 1"),
         (lambda: mp.einsum("...,...", M, M.T), ValueError, "a dimension of the ellipsis"),
+        (lambda: mp.conv2d(M, M), ValueError, r"images of shape \(2, 3\).*four dimensions"),
+        (lambda: mp.conv2d(IMAGE, KERNEL[:, :1]), ValueError, r"conv2d.*kernels for 1 channels"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, groups=2), ValueError, "kernels for 4 channels"),
+        (lambda: mp.conv2d(IMAGE, KERNEL[:1], groups=2), ValueError, "groups must divide"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, mp.ones(3)), ValueError, r"bias of .*\(3,\).*\(4,\)"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, stride=0), ValueError, "stride=0; it must be a number"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, padding=(1, 2, 3)), ValueError, r"padding=\(1, 2, 3\)"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, padding="full"), ValueError, "'full'.*'valid'.*'same'"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, None, 2, "same"), ValueError, "for stride 1, 'same'"),
+        (lambda: mp.conv2d(IMAGE, KERNEL, dilation=9), ValueError, r"conv2d.*\(2, 2\).*fits nowh"),
+        (lambda: mp.conv2d(IMAGE > 0, KERNEL), TypeError, "conv2d was given bool"),
+        (lambda: mp.conv1d(IMAGE, KERNEL), ValueError, r"conv1d was given .*\(N, C, L\)"),
+        (lambda: mp.conv_transpose2d(IMAGE, KERNEL), ValueError, "kernels for 4 channels"),
+        (
+            lambda: mp.conv_transpose2d(IMAGE, KERNEL[:2], output_padding=1),
+            ValueError,
+            "output_padding=1 for stride=1 and dilation=1",
+        ),
+        (lambda: mp.conv_transpose1d(IMAGE, KERNEL), ValueError, "conv_transpose1d was given"),
+        # windows and attention
+        (lambda: mp.max_pool2d(M, 2), ValueError, r"max_pool2d.*\(2, 3\).*\(N, C, H, W\)"),
+        (lambda: mp.max_pool2d(IMAGE, 2, padding=2), ValueError, "more than half of the window"),
+        (lambda: mp.avg_pool2d(IMAGE, 5), ValueError, r"avg_pool2d.*fits nowhere"),
+        (lambda: mp.avg_pool2d(IMAGE, 0), ValueError, "kernel_size=0; it must be a number of at"),
+        (lambda: mp.adaptive_avg_pool2d(IMAGE, 0), ValueError, "output_size=0"),
+        (lambda: mp.max_pool1d(M, 2), ValueError, "max_pool1d was given"),
+        (lambda: mp.avg_pool1d(M, 2), ValueError, "avg_pool1d was given"),
+        (lambda: mp.avg_pool2d(IMAGE > 0, 2), TypeError, "avg_pool2d was given bool"),
+        (
+            lambda: mp.scaled_dot_product_attention(M, M.T, M),
+            ValueError,
+            r"shapes \(\(2, 3\), \(3, 2\), \(2, 3\)\); they must be \(..., L, E\)",
+        ),
+        (lambda: mp.scaled_dot_product_attention(IDS, M, M), TypeError, "was given int64"),
+        (
+            lambda: mp.scaled_dot_product_attention(M, M, M, M > 0, is_causal=True),
+            ValueError,
+            "a mask and is_causal=True; put both into the mask",
+        ),
+        (
+            lambda: mp.scaled_dot_product_attention(M, M, M, dropout_p=1),
+            ValueError,
+            "dropout_p=1; it is a probability",
+        ),
         # arrangement
         (lambda: M.flip(2), IndexError, "flip was given dim=2"),
         (lambda: M.roll((1, 2), 0), ValueError, r"shifts=\(1, 2\) and dims=0.*one shift for each"),

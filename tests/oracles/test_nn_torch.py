@@ -56,6 +56,37 @@ def twins() -> list[tuple[str, Any, Any, tuple[int, ...]]]:
         ("silu", nn.SiLU(), t.SiLU(), (4, 6)),
         ("softplus", nn.Softplus(2.0), t.Softplus(2.0), (4, 6)),
         ("hardtanh", nn.Hardtanh(-0.5, 0.5), t.Hardtanh(-0.5, 0.5), (4, 6)),
+        ("conv 1d", nn.Conv1d(4, 6, 3), t.Conv1d(4, 6, 3), (2, 4, 7)),
+        (
+            "conv 2d",
+            nn.Conv2d(4, 6, (3, 2), 2, 1, (1, 2), 2),
+            t.Conv2d(4, 6, (3, 2), 2, 1, (1, 2), 2),
+            (2, 4, 7, 8),
+        ),
+        (
+            "conv same",
+            nn.Conv2d(3, 2, 4, padding="same", bias=False),
+            t.Conv2d(3, 2, 4, padding="same", bias=False),
+            (2, 3, 5, 5),
+        ),
+        (
+            "transposed 1d",
+            nn.ConvTranspose1d(4, 6, 3, 2, 1, 1),
+            t.ConvTranspose1d(4, 6, 3, 2, 1, 1),
+            (2, 4, 5),
+        ),
+        (
+            "transposed 2d",
+            nn.ConvTranspose2d(4, 6, 3, (2, 1), groups=2, dilation=2),
+            t.ConvTranspose2d(4, 6, 3, (2, 1), groups=2, dilation=2),
+            (2, 4, 3, 4),
+        ),
+        ("max pool 1d", nn.MaxPool1d(2), t.MaxPool1d(2), (2, 3, 7)),
+        ("max pool", nn.MaxPool2d(3, 2, 1), t.MaxPool2d(3, 2, 1), (2, 3, 7, 6)),
+        ("avg pool 1d", nn.AvgPool1d(3, 2, 1), t.AvgPool1d(3, 2, 1), (2, 3, 7)),
+        ("avg pool", nn.AvgPool2d((2, 3)), t.AvgPool2d((2, 3)), (2, 3, 7, 6)),
+        ("adaptive 1d", nn.AdaptiveAvgPool1d(3), t.AdaptiveAvgPool1d(3), (2, 3, 7)),
+        ("adaptive", nn.AdaptiveAvgPool2d((3, 2)), t.AdaptiveAvgPool2d((3, 2)), (2, 3, 7, 6)),
         ("gelu", nn.GELU(), t.GELU(), (4, 6)),
         ("gelu tanh", nn.GELU("tanh"), t.GELU("tanh"), (4, 6)),
         ("softmax", nn.Softmax(1), t.Softmax(1), (4, 6, 2)),
@@ -69,6 +100,7 @@ def twins() -> list[tuple[str, Any, Any, tuple[int, ...]]]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch pads a copy, as we do
 @pytest.mark.parametrize("case", twins(), ids=lambda case: case[0])
 def test_values_and_gradients_in_float64(case: tuple[str, Any, Any, tuple[int, ...]]) -> None:
     """Both compute in float64 with fewer than 200 roundings a result, none of them magnified."""

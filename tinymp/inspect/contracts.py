@@ -16,14 +16,15 @@ from tinymp.inspect.rerun import input_name
 
 #: Operations whose forward rule adds many terms, and those with a gradient rule that does.
 ACCUMULATING = frozenset(
-    "matmul linear dot scatter_add sum mean var std norm logsumexp softmax log_softmax layer_norm "
-    "rms_norm group_norm cross_entropy nll_loss mse_loss l1_loss huber_loss smooth_l1_loss kl_div "
+    "matmul linear conv2d conv_transpose2d scaled_dot_product_attention avg_pool2d dot "
+    "scatter_add sum mean var std norm logsumexp softmax log_softmax layer_norm rms_norm "
+    "group_norm cross_entropy nll_loss mse_loss l1_loss huber_loss smooth_l1_loss kl_div "
     "binary_cross_entropy_with_logits".split()
 )
 ACCUMULATING_BACKWARD = frozenset(
-    "matmul linear var std norm median softmax log_softmax layer_norm rms_norm batch_norm "
-    "group_norm cross_entropy nll_loss amax amin gather embedding "
-    "expand".split()
+    "matmul linear conv2d conv_transpose2d scaled_dot_product_attention max_pool2d avg_pool2d var "
+    "std norm median softmax log_softmax layer_norm rms_norm batch_norm group_norm cross_entropy "
+    "nll_loss amax amin gather embedding expand".split()
 )
 #: What each autocast category means, for people.
 CATEGORIES = {

@@ -19,6 +19,7 @@ from tinymp.nn.activations import (
 )
 from tinymp.nn.channel_normalization import BatchNorm1d, BatchNorm2d, GroupNorm
 from tinymp.nn.containers import ModuleList, Sequential
+from tinymp.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from tinymp.nn.dropout import Dropout
 from tinymp.nn.embedding import Embedding
 from tinymp.nn.linear import Identity, Linear
@@ -35,13 +36,29 @@ from tinymp.nn.losses import (
 from tinymp.nn.module import Module
 from tinymp.nn.normalization import LayerNorm, RMSNorm
 from tinymp.nn.parameter import Parameter
+from tinymp.nn.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
 
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
@@ -57,6 +74,8 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
     "Module",
     "ModuleList",
     "NLLLoss",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from tinymp.autograd import Tensor
 from tinymp.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, sigmoid, silu, softplus
 from tinymp.ops.arithmetic import add, div, eq, ge, gt, le, lt, mul, ne, neg, pow, sub
+from tinymp.ops.attention import scaled_dot_product_attention
 from tinymp.ops.channel_normalization import batch_norm, group_norm
 from tinymp.ops.classification import cross_entropy, nll_loss
 from tinymp.ops.conversion import clone, to
+from tinymp.ops.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from tinymp.ops.creation import (
     arange,
     from_numpy,
@@ -87,6 +89,14 @@ from tinymp.ops.losses import (
 from tinymp.ops.methods import attach
 from tinymp.ops.normalization import layer_norm, log_softmax, rms_norm, softmax
 from tinymp.ops.order import amax, amin, argmax, argmin, argsort, max, median, min, sort, topk
+from tinymp.ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from tinymp.ops.rearrange import (
     chunk,
     diagonal,
@@ -134,21 +144,23 @@ from tinymp.ops.shape import (
 )
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "all", "amax", "amin", "any", "arange", "argmax", "argmin",
-    "argsort", "asin", "asinh", "atan", "atanh", "batch_norm", "binary_cross_entropy_with_logits",
-    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "cat",
-    "ceil", "chunk", "clamp", "clip", "clone", "concatenate", "cos", "cosh", "count_nonzero",
-    "cross_entropy", "cumprod", "cumsum", "diagonal", "div", "dot", "einsum", "elu", "embedding",
-    "eq", "erf", "exp", "expand", "expm1", "flatten", "flip", "floor", "from_numpy", "full",
-    "gather", "ge", "gelu", "group_norm", "gt", "hardtanh", "huber_loss", "index_select",
-    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "linear",
-    "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "lt", "masked_fill", "matmul", "max", "maximum", "mean", "median",
-    "min", "minimum", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss",
-    "norm", "ones", "ones_like", "outer", "pad", "permute", "pow", "prod", "rand", "randn",
-    "reciprocal", "relu", "reshape", "rms_norm", "roll", "round", "rsqrt", "scatter_add", "sigmoid",
-    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t",
+    "abs", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "add", "all", "amax",
+    "amin", "any", "arange", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh",
+    "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "cat", "ceil",
+    "chunk", "clamp", "clip", "clone", "concatenate", "conv1d", "conv2d", "conv_transpose1d",
+    "conv_transpose2d", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod", "cumsum",
+    "diagonal", "div", "dot", "einsum", "elu", "embedding", "eq", "erf", "exp", "expand", "expm1",
+    "flatten", "flip", "floor", "from_numpy", "full", "gather", "ge", "gelu", "group_norm", "gt",
+    "hardtanh", "huber_loss", "index_select", "isfinite", "isinf", "isnan", "kl_div", "l1_loss",
+    "layer_norm", "le", "leaky_relu", "linear", "log", "log1p", "log2", "log10", "log_softmax",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lt", "masked_fill",
+    "matmul", "max", "max_pool1d", "max_pool2d", "maximum", "mean", "median", "min", "minimum",
+    "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss", "norm", "ones",
+    "ones_like", "outer", "pad", "permute", "pow", "prod", "rand", "randn", "reciprocal", "relu",
+    "reshape", "rms_norm", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scatter_add",
+    "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t",
     "take_along_dim", "tan", "tanh", "tensor", "tile", "to", "topk", "trace", "transpose", "tril",
     "triu", "trunc", "unbind", "unsqueeze", "var", "view", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -77,7 +77,7 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
                 f"matmul was given a {type(operand).__name__}; it takes two tensors; use * for a "
                 "number"
             )
-    _check_floats("matmul", x, y)
+    check_floats("matmul", x, y)
     if x.ndim == 0 or y.ndim == 0:
         raise ValueError(
             f"matmul was given tensors of shapes {x.shape} and {y.shape}; both need at least one "
@@ -137,7 +137,7 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
         ValueError: operands of other dimensions, or lengths that differ.
     """
     _check_dimensions("dot", (x, 1), (y, 1))
-    _check_floats("dot", x, y)
+    check_floats("dot", x, y)
     if x.shape != y.shape:
         raise ValueError(f"dot was given shapes {x.shape} and {y.shape}; they must be equal")
     return apply(DOT, x, y)
@@ -162,7 +162,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         TypeError: an integer or boolean tensor.
         ValueError: lengths that do not fit.
     """
-    _check_floats("linear", x, weight, *([] if bias is None else [bias]))
+    check_floats("linear", x, weight, *([] if bias is None else [bias]))
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear was given an input of shape {x.shape} and a weight of shape {weight.shape}; "
@@ -176,7 +176,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply(LINEAR, x, weight, bias)
 
 
-def _check_floats(name: str, *operands: Tensor) -> None:
+def check_floats(name: str, *operands: Tensor) -> None:
+    """Refuse operands of a product that are not floats.
+
+    Raises:
+        TypeError: there is one.
+    """
     for operand in operands:
         if not operand.dtype.is_float:
             raise TypeError(

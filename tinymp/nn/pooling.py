@@ -1,0 +1,131 @@
+"""Pooling layers: the largest or the mean element under a window, as modules without parameters."""
+
+from __future__ import annotations
+
+from tinymp import ops
+from tinymp.autograd import Tensor
+from tinymp.nn.module import Module
+
+Pair = int | tuple[int, int]
+
+
+class MaxPool2d(Module):
+    """The largest element under each place of a window; see `functional.max_pool2d`."""
+
+    def __init__(
+        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+    ) -> None:
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W)."""
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode=False"
+        )
+
+
+class MaxPool1d(Module):
+    """The largest element under each place of a window; see `functional.max_pool1d`."""
+
+    def __init__(
+        self, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1
+    ) -> None:
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, L)."""
+        return ops.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode=False"
+        )
+
+
+class AvgPool2d(Module):
+    """The mean of the elements under each place of a window; see `functional.avg_pool2d`."""
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        count_include_pad: bool = True,
+    ) -> None:
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W)."""
+        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
+        return ops.avg_pool2d(x, *options)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool1d(Module):
+    """The mean of the elements under each place of a window; see `functional.avg_pool1d`."""
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        count_include_pad: bool = True,
+    ) -> None:
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, L)."""
+        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
+        return ops.avg_pool1d(x, *options)
+
+    def extra_repr(self) -> str:
+        # PyTorch shows these as the one-element tuples that it makes of them.
+        sizes = [(n,) for n in (self.kernel_size, self.stride, self.padding)]
+        return f"kernel_size={sizes[0]}, stride={sizes[1]}, padding={sizes[2]}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean of each of `output_size` parts of an image; see `functional.adaptive_avg_pool2d`."""
+
+    def __init__(self, output_size: Pair) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W)."""
+        return ops.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(Module):
+    """The mean of each of `output_size` parts of a signal; see `functional.adaptive_avg_pool1d`."""
+
+    def __init__(self, output_size: int) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, L)."""
+        return ops.adaptive_avg_pool1d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"

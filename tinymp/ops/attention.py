@@ -1,0 +1,192 @@
+"""Scaled dot-product attention as one operation, with the backward pass written out."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+from typing import Any
+
+import numpy as np
+
+from tinymp.autograd import Op, Tensor, apply
+from tinymp.devices import uniform
+from tinymp.formats import DType, RoundingState, active_rounding, bool_, promote, rounded
+from tinymp.numerics.kit import Packed
+from tinymp.ops.elementwise import cast
+
+Array = Any
+
+
+def _dropped(xp: Any, weights: Array, keep: Packed | None, p: float) -> Array:
+    return weights if keep is None else xp.where(keep.values(), weights / (1 - p), 0)
+
+
+def _packed(values: Array, dtype: DType, rounding: RoundingState) -> Packed:
+    """An operand of an inner product, as tensor cores take it: rounded to the inputs' dtype."""
+    return Packed(rounded(values, dtype, rounding), dtype)
+
+
+def _attention(
+    xp: Any,
+    query: Packed,
+    key: Packed,
+    value: Packed,
+    mask: Packed | None = None,
+    keep: Packed | None = None,
+    *,
+    causal: bool,
+    scale: float,
+    p: float,
+    rounding: RoundingState,
+) -> Any:
+    scores = xp.matmul(query, key.mT) * scale
+    if mask is not None:
+        bias = mask.values()
+        scores = xp.where(bias, scores, -inf) if mask.dtype is bool_ else scores + bias
+    if causal:
+        scores = xp.where(xp.tri(*scores.shape[-2:], dtype=bool), scores, -inf)
+    highest = xp.max(scores, axis=-1, keepdims=True, initial=-inf)
+    e = xp.exp(scores - xp.where(highest == -inf, 0, highest))
+    total = xp.sum(e, -1, True)
+    weights = e / xp.where(total == 0, 1, total)  # a query that may look nowhere gets zeros
+
+    dtype = promote(query.dtype, key.dtype, value.dtype)
+    out = xp.matmul(_packed(_dropped(xp, weights, keep, p), dtype, rounding), value)
+    return out, rounded(weights, dtype, rounding)
+
+
+def _scores(
+    xp: Any,
+    g: Packed,
+    value: Packed,
+    weights: Array,
+    keep: Packed | None,
+    scale: float,
+    p: float,
+    rounding: RoundingState,
+) -> Packed:
+    """Gradient with respect to query·keyᵀ: through the scale, softmax and dropout."""
+    weights = Packed(weights, g.dtype).values()
+    slope = _dropped(xp, xp.matmul(g, value.mT), keep, p)
+    slope = weights * (slope - xp.sum(weights * slope, -1, True))
+    return _packed(slope * scale, g.dtype, rounding)
+
+
+def _attention_query(
+    xp: Any,
+    g: Packed,
+    key: Packed,
+    value: Packed,
+    weights: Array,
+    keep: Packed | None,
+    scale: float,
+    p: float,
+    rounding: RoundingState,
+) -> Array:
+    return xp.matmul(_scores(xp, g, value, weights, keep, scale, p, rounding), key)
+
+
+def _attention_key(
+    xp: Any,
+    g: Packed,
+    query: Packed,
+    value: Packed,
+    weights: Array,
+    keep: Packed | None,
+    scale: float,
+    p: float,
+    rounding: RoundingState,
+) -> Array:
+    return xp.matmul(_scores(xp, g, value, weights, keep, scale, p, rounding).mT, query)
+
+
+def _attention_value(
+    xp: Any, g: Packed, weights: Array, keep: Packed | None, p: float, rounding: RoundingState
+) -> Array:
+    attended = _dropped(xp, Packed(weights, g.dtype).values(), keep, p)
+    return xp.matmul(_packed(attended, g.dtype, rounding).mT, g)
+
+
+ATTENTION = Op(
+    "scaled_dot_product_attention",
+    _attention,
+    query=_attention_query,
+    key=_attention_key,
+    value=_attention_value,
+    forward_on="packed",
+    residuals=("weights",),
+    autocast="lower",
+)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(query·keyᵀ·scale)·value: each query's mean of values, weighted by keys alike.
+
+    query: (..., L, E), key: (..., S, E), value: (..., S, V) give (..., L, V); what stands in front
+    broadcasts. `attn_mask` broadcasts to (..., L, S): where a bool one is false nothing is looked
+    at, a float one is added to the scores; it takes no gradient. `is_causal`: query i looks at keys
+    0 to i. `dropout_p`: share of the weights set to zero, the others divided by 1 - p. `scale`:
+    1/√E by default. A query that may look nowhere gets zeros, as in PyTorch.
+
+    Scores and softmax are float32 (float64 for float64). Of float16 and bfloat16 inputs the
+    operands of every inner product have 2 bytes: the weights before they meet the values, and in
+    backward the gradient of the scores before it meets queries and keys. The weights are kept for
+    backward in that form, 2·L·S bytes a head, and the products of forward are not computed again.
+
+    Raises:
+        TypeError: integers, 8-bit floats.
+        ValueError: shapes that do not fit, a mask together with `is_causal`, a p that is no
+            probability.
+
+    Source: Vaswani et al., Attention Is All You Need (arXiv 1706.03762), section 3.2.1; backward as
+    in Dao et al., FlashAttention (arXiv 2205.14135), appendix B.2.
+    """
+    name = "scaled_dot_product_attention"
+    for x in (query, key, value):
+        if not x.dtype.is_float or x.dtype.bits == 8:
+            raise TypeError(
+                f"{name} was given {x.dtype.name}; it takes floats of at least 16 bits; convert "
+                "it first, for example with .to(tinymp.float16)"
+            )
+    shapes = (query.shape, key.shape, value.shape)
+    if (
+        min(map(len, shapes)) < 2
+        or query.shape[-1] != key.shape[-1]
+        or key.shape[-2] != value.shape[-2]
+    ):
+        raise ValueError(
+            f"{name} was given shapes {shapes}; they must be (..., L, E), (..., S, E) and "
+            "(..., S, V)"
+        )
+    if attn_mask is not None and is_causal:
+        raise ValueError(f"{name} was given a mask and is_causal=True; put both into the mask")
+    if not 0 <= dropout_p < 1:
+        raise ValueError(
+            f"{name} was given dropout_p={dropout_p}; it is a probability, from 0 to below 1"
+        )
+    if attn_mask is not None and attn_mask.dtype is not bool_:
+        attn_mask = cast(attn_mask.detach(), query.dtype)
+    keep = None
+    if dropout_p:
+        batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+        wanted = (*batch, query.shape[-2], key.shape[-2])
+        keep = Tensor(uniform(query._device, wanted) >= dropout_p, bool_)
+    return apply(
+        ATTENTION,
+        query,
+        key,
+        value,
+        attn_mask,
+        keep,
+        causal=is_causal,
+        scale=1 / sqrt(query.shape[-1] or 1) if scale is None else scale,
+        p=dropout_p,
+        rounding=active_rounding(),
+    )
