@@ -66,9 +66,9 @@ def results(found: Sequence[Summary]) -> Table:
             _with_spread(summary, "loss", ".4f"),
             _with_spread(summary, "accuracy", ".1f", 100),
             f"[{_GOOD.get(word, 'default')}]{word}[/]" if word else "-",
-            "-" if far is None else f"{far:+.1f}",
+            "-" if far is None else _short(far, "+"),
             f"{summary.mean('skipped_steps'):.4g}",
-            f"{1000 * summary.mean('step_seconds'):.1f}",
+            _short(1000 * summary.mean("step_seconds")),
         )
     return table
 
@@ -167,3 +167,8 @@ def _share(share: float) -> str:
     if math.isnan(share):
         return "-"
     return "0" if share == 0 else "< 0.01" if share < 1e-4 else f"{100 * share:.2f}"
+
+
+def _short(x: float, sign: str = "") -> str:
+    """A number with one decimal where it is small enough to need one."""
+    return f"{x:{sign}.1f}" if abs(x) < 99.95 else f"{x:{sign}.0f}"
