@@ -6,6 +6,7 @@ The file is changed in memory alone. A row whose text is gone fails too: it has 
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ from tinymp.formats import (
 )
 from tinymp.numerics import ARCHITECTURES, bounds
 from tinymp.testing import check_encoder
-from tinymp.testing.exact_rounding import exact_value
+from tinymp.testing.exact_rounding import exact_value, exact_word
 from tinymp.testing.exact_tensor_core import exact_dot_product
 from tinymp.testing.laws import exactly
 
@@ -101,6 +102,11 @@ def sums(module):
     for dtype in (float16, bfloat16, float32):
         for mode in ("nearest_even", "toward_zero"):
             add = module.adder(dtype, mode)
+            start = decode(encode(x[0], dtype, mode), dtype)
+            words = encode(add(start, x[1]), dtype, mode)
+            for i in range(0, 200, 5):
+                exact_sum = Fraction(float(start[i])) + Fraction(float(x[1, i]))
+                assert words[i] == exact_word(exact_sum, dtype, mode)
             for name, (method, roundings) in methods.items():
                 limit = bounds.gamma(roundings, dtype.unit_roundoff(mode)) * size
                 slack = n * dtype.smallest_subnormal
@@ -210,6 +216,7 @@ MUTATIONS = [
     (sums, SUMMATION, "word & 1 == 0", "word & 1 == 1"),
     (sums, SUMMATION, "xp.where(away, 1, -1)", "xp.where(away, -1, 1)"),
     (sums, SUMMATION, "(error > 0) == (total > 0)", "error > 0"),
+    (sums, SUMMATION, "float32.precision - 2:", "float64.precision:"),
     (sums, SUMMATION, "dtype in (float32, float64)", "dtype.bits <= 64"),
     (sums, SUMMATION, "self.y[..., None, i, :]", "self.y[..., None, -i, :]"),
     # Tensor cores
@@ -240,7 +247,7 @@ def test_the_code_as_it_is_passes(check, file):
 @pytest.mark.parametrize(("check", "file", "old", "new"), MUTATIONS)
 def test_a_planted_error_is_caught(check, file, old, new):
     module = altered(file, old, new)
-    with pytest.raises((AssertionError, ValueError, IndexError)):
+    with pytest.raises((AssertionError, TypeError, ValueError, IndexError)):
         check(module)
 
 

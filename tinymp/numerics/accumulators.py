@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.devices import device_of
+from tinymp.devices import Device, device_of
 from tinymp.formats import DType, active_rounding, bfloat16, dtype_of, float16
 from tinymp.formats.rounding import check_mode
 from tinymp.numerics import summation
@@ -49,8 +49,8 @@ class Accumulator(ABC):
     def matmul(self, x: Array, y: Array) -> Array:
         """Product of (..., m, k) and (..., k, n) values; stacks broadcast."""
 
-    def packed_matmul(self, x: Packed, y: Packed) -> Array:
-        """Product of matrices as they are stored, as values."""
+    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
+        """Product of matrices as they are stored on `device`, as values."""
         return self.matmul(x.values(), y.values())
 
 
@@ -68,11 +68,10 @@ class Native(Accumulator):
     def matmul(self, x: Array, y: Array) -> Array:
         return device_of(x).matmul(x, y)
 
-    def packed_matmul(self, x: Packed, y: Packed) -> Array:
-        device = device_of(x.storage)
+    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
         if device.multiplies_words and x.dtype is y.dtype and x.dtype in (float16, bfloat16):
             return device.matmul_words(x.storage, y.storage, x.dtype)
-        return self.matmul(x.values(), y.values())
+        return device.matmul(x.values(), y.values())
 
 
 class Double(Accumulator):
@@ -183,7 +182,7 @@ class TensorCore(Native):
             "tinymp.numerics.tensor_core_matmul"
         )
 
-    def packed_matmul(self, x: Packed, y: Packed) -> Array:
+    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
         if x.dtype is not y.dtype or x.dtype not in (float16, bfloat16):
             raise TypeError(
                 f'accumulation("tensor_core") was given a product of {x.dtype.name} and '

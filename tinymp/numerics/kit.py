@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +23,8 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
         product of two `Packed` matrices (or stacks of them), as values: float32, or float64 for
         float64 matrices.
     """
-    xp = SimpleNamespace(**vars(get_device(device).xp))
+    on = get_device(device)
+    xp = SimpleNamespace(**vars(on.xp))
     xp.sum = accumulator.sum
-    xp.matmul = accumulator.packed_matmul
+    xp.matmul = partial(accumulator.packed_matmul, on)
     return xp

@@ -116,24 +116,29 @@ def _native(wide: np.dtype[Any], x: Array, y: Array) -> Array:
 
 
 def _rounded(dtype: DType, mode: str, x: Array, y: Array) -> Array:
+    if dtype.precision > float32.precision - 2:
+        x = x.astype(np.float64, copy=False)
     return decode(encode(sum_to_odd(x, y), dtype, mode), dtype)
 
 
 def sum_to_odd(x: Array, y: Array) -> Array:
-    """x + y in float64, an inexact sum rounded to the neighbour whose last bit is odd.
+    """x + y in float32 or float64, an inexact sum rounded to the neighbour whose last bit is odd.
 
-    Rounding that once more, to a format of at most 51 bits, gives what rounding the exact sum would
-    have given: an odd last bit says on which side of a midpoint the exact sum lies (Boldo &
-    Melquiond, IEEE Trans. Computers 57(4), 2008). An ordinary float64 sum would be rounded twice.
+    Rounding that once more, to a format at least two bits shorter, gives what rounding the exact
+    sum would have given: an odd last bit says on which side of a midpoint the exact sum lies (Boldo
+    & Melquiond, IEEE Trans. Computers 57(4), 2008). An ordinary sum would be rounded twice.
     """
-    x, y = x.astype(np.float64, copy=False), y.astype(np.float64, copy=False)
+    xp = device_of(x).xp
     total = x + y
     error = two_sum_error(x, y, total)
-    xp = device_of(total).xp
-    word = total.view(np.int64)
+    word = total.view(f"i{total.dtype.itemsize}")
     away = (error > 0) == (total > 0)  # the exact sum is farther from zero than `total`
-    wrong = (xp.abs(error) > 0) & (word & 1 == 0)  # False for the NaN error of an infinite sum
-    return xp.where(wrong, word + xp.where(away, 1, -1), word).view(np.float64)
+    step = xp.where(away, 1, -1).astype(word.dtype)
+    even = (xp.abs(error) > 0) & (word & 1 == 0)  # False for the NaN error of an infinite sum
+    odd = xp.where(even, word + step, word).view(total.dtype)
+    # The word of the largest number is odd: a sum beyond it stays there.
+    beyond = xp.isinf(total) & xp.isfinite(x) & xp.isfinite(y)
+    return xp.where(beyond, xp.copysign(np.finfo(total.dtype).max, total), odd)
 
 
 def two_sum_error(x: Array, y: Array, total: Array) -> Array:
