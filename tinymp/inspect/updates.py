@@ -38,8 +38,8 @@ class UpdateReport:
         intended: updates other than zero.
         lost: of these, those that left the weight as it was.
         amplified: of these, those that moved it by more than intended, in either direction.
-        more_than_doubled: of these, by more than twice as much, which rounding to nearest never
-            does.
+        more_than_doubled: of these, by more than twice as much, which one rounding to nearest never
+            does (two in a row, through float32, do so rarely).
         sum_intended, sum_applied: sums of |u| and |applied|, where both are finite.
     """
 
