@@ -1,4 +1,4 @@
-"""The command line: `tinymp train`, `tinymp compare`, `tinymp bits`."""
+"""The command line: `tinymp train`, `tinymp compare`, `tinymp bits`, `tinymp verify`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tinymp import __version__
 from tinymp.cli.bits import bits
 from tinymp.cli.compare import compare
 from tinymp.cli.train import train
+from tinymp.cli.verify import verify
 
 app = typer.Typer(
     name="tinymp",
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command(context_settings={"ignore_unknown_options": True})(bits)
 app.command()(train)
 app.command()(compare)
+app.command()(verify)
 
 
 def _print_version(wanted: bool) -> None:
