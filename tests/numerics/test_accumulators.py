@@ -116,6 +116,22 @@ def test_products_of_stacks(name):
     assert accumulator(name).matmul(x[..., :0], y[:, :0]).shape == (2, 3, 5, 4)
 
 
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_every_device_gives_the_same_bits(name, device):
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((3, 6, 9)).astype(np.float32)
+    y = rng.standard_normal((9, 4)).astype(np.float32)
+    here, there = get_device("cpu"), get_device(device)
+    results = []
+    for on in (here, there):
+        manual_seed(1)
+        total = accumulator(name).sum(on.asarray(x), (0, 2))
+        product = accumulator(name).matmul(on.asarray(x), on.asarray(y))
+        results.append((on.to_numpy(total), on.to_numpy(product)))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_what_ones_add_up_to():
     """The classical table: where adding 1 stops to change the sum."""
     ones = np.ones(2304, np.float32)

@@ -35,8 +35,9 @@ Array = Any
 NAN_WORD = 0x7FFFFFFF
 # Exponent of what takes no part in the alignment: smaller than any, in sums of two as well.
 _NONE = -10_000
-# Outputs worked on at once: with the products of one instruction they fit into a cache.
-_TILE = (32, 64)
+# Outputs worked on at once, rows and columns. With the products of one instruction they fit into a
+# processor's cache; a GPU wants more of them at a time.
+_TILE = {"cpu": (32, 64), "cuda": (1024, 1024)}
 
 
 def tensor_core_matmul(
@@ -106,9 +107,10 @@ def _matrix(
     # Rows of both are factors that meet: (k, m) and (k, n). Products are exact in float64.
     a, b = _widened(a.T), _widened(b)
     a_exponent, b_exponent = _exponent(xp, a, dtype), _exponent(xp, b, dtype)
-    for i in range(0, out.shape[0], _TILE[0]):
-        for j in range(0, out.shape[1], _TILE[1]):
-            rows, columns = slice(i, i + _TILE[0]), slice(j, j + _TILE[1])
+    height, width = _TILE["cpu" if xp is np else "cuda"]
+    for i in range(0, out.shape[0], height):
+        for j in range(0, out.shape[1], width):
+            rows, columns = slice(i, i + height), slice(j, j + width)
             factors = a[:, rows], a_exponent[:, rows], b[:, columns], b_exponent[:, columns]
             if run is None:
                 out[rows, columns] = _chain(xp, core, factors, out[rows, columns])
