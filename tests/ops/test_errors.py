@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ IDS = mp.tensor([0, 1])
         (lambda: mp.dot(IDS, IDS), TypeError, "dot was given int64"),
         (lambda: mp.outer(M, M), ValueError, "outer was given .*it takes 1 and 1 dimensions"),
         (lambda: mp.einsum("ij,jk", M), ValueError, "has 2 terms but was given 1 operands"),
+        (lambda: mp.einsum("i->i", "x"), TypeError, "einsum was given a str; it takes a tensor"),
         (lambda: mp.einsum("i->i", M), ValueError, r"\(2, 3\) for the term 'i'; give a letter"),
         (lambda: mp.einsum("i$->i", M), ValueError, "terms of letters, with at most one"),
         (lambda: mp.einsum("......->i", M), ValueError, "with at most one"),
@@ -230,3 +232,22 @@ IDS = mp.tensor([0, 1])
 def test_complaints(call: Any, error: Any, complaint: str) -> None:
     with pytest.raises(error, match=complaint):
         call()
+
+
+def public_operations() -> list[str]:
+    """Every public operation that takes a tensor first; einsum takes an equation."""
+    makers = "arange einsum from_numpy full ones rand randn tensor zeros".split()
+    return [name for name in mp.ops.__all__ if name not in makers]
+
+
+@pytest.mark.parametrize("name", public_operations())
+def test_every_operation_says_what_it_takes(name: str) -> None:
+    """A word in the place of each tensor, and numbers in the place of whatever else is needed."""
+    function = getattr(mp, name)
+    needed = [
+        0 if str(p.annotation).startswith(("int", "DType", "Lengths")) else "word"
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+    ]
+    with pytest.raises(TypeError, match=r"(was|were) given .*(tensor|array)"):
+        function(*needed)

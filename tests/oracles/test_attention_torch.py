@@ -135,6 +135,8 @@ def test_what_stands_in_front_broadcasts() -> None:
     out.sum().backward()
     assert [x.grad.shape for x in (q, k, v)] == [x.shape for x in (q, k, v)]
     assert F.scaled_dot_product_attention(q[:, :, :0], k, v).shape == (2, 3, 0, 2)
+    nothing = F.scaled_dot_product_attention(q, k[:, :0], v[:, :, :0])
+    assert not nothing.numpy().any()
 
 
 def test_dropout_drops_a_share_of_the_weights_and_repeats_with_the_seed() -> None:

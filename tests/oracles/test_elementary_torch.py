@@ -81,7 +81,7 @@ CASES = {
     "elu 2": Case(lambda x: F.elu(x, 2.0), lambda x: t.elu(x, 2.0), W, 10, 12),
     "leaky_relu": Case(F.leaky_relu, t.leaky_relu, W, 2, 2),
     "hardtanh": Case(
-        lambda x: F.hardtanh(x, -0.5, 2), lambda x: t.hardtanh(x, -0.5, 2), W, 0, 0
+        lambda x: F.hardtanh(x, -1, 3), lambda x: t.hardtanh(x, -1, 3), W, 0, 0
     ),
     "sign": Case(*same("sign"), W, 0, 0),
     "floor": Case(*same("floor"), W, 0, 0),

@@ -11,6 +11,7 @@ from tinymp.autograd import Op, Tensor, apply
 from tinymp.devices import uniform
 from tinymp.formats import DType, RoundingState, active_rounding, bool_, promote, rounded
 from tinymp.numerics.kit import Packed
+from tinymp.ops.dims import check_tensors
 from tinymp.ops.elementwise import cast
 
 Array = Any
@@ -44,8 +45,10 @@ def _attention(
         scores = xp.where(bias, scores, -inf) if mask.dtype is bool_ else scores + bias
     if causal:
         scores = xp.where(xp.tri(*scores.shape[-2:], dtype=bool), scores, -inf)
-    highest = xp.max(scores, axis=-1, keepdims=True, initial=-inf)
-    e = xp.exp(scores - xp.where(highest == -inf, 0, highest))
+    if scores.size:
+        highest = xp.max(scores, axis=-1, keepdims=True)
+        scores = scores - xp.where(highest == -inf, 0, highest)
+    e = xp.exp(scores)
     total = xp.sum(e, -1, True)
     weights = e / xp.where(total == 0, 1, total)  # a query that may look nowhere gets zeros
 
@@ -149,6 +152,7 @@ def scaled_dot_product_attention(
     in Dao et al., FlashAttention (arXiv 2205.14135), appendix B.2.
     """
     name = "scaled_dot_product_attention"
+    check_tensors(name, query, key, value)
     for x in (query, key, value):
         if not x.dtype.is_float or x.dtype.bits == 8:
             raise TypeError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply, no_grad
 from tinymp.formats import float32, float64
+from tinymp.ops.dims import check_tensors
 from tinymp.ops.elementwise import cast
 from tinymp.ops.inplace import copy_
 from tinymp.ops.normalization import normal_x
@@ -181,6 +182,7 @@ def group_norm(
 
 
 def _check_channels(name: str, x: Tensor, parameters: dict[str, Tensor | None]) -> None:
+    check_tensors(name, x)
     if x.ndim < 2:
         raise ValueError(
             f"{name} was given a tensor of shape {x.shape}; it takes (N, C, ...), C channels"

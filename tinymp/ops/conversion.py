@@ -7,6 +7,7 @@ from typing import Any
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.devices import device_of, get_device
 from tinymp.formats import DType, bfloat16, dtype_of, float16, float32, float64
+from tinymp.ops.dims import check_tensors
 from tinymp.ops.elementwise import cast
 
 Array = Any
@@ -40,6 +41,7 @@ def to(
     Raises:
         TypeError: a target that is neither a dtype nor a device.
     """
+    check_tensors("to", x)
     for target in (*targets, *filter(None, (dtype, device))):
         if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
             place = get_device(target).name

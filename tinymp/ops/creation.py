@@ -10,6 +10,7 @@ from tinymp.autograd import Tensor
 from tinymp.devices import default_generator, get_device
 from tinymp.formats import DType, active_rounding, bool_, dtype_of, float32, int64, pack
 from tinymp.ops.conversion import transferred
+from tinymp.ops.dims import check_tensors
 
 Array = Any
 Shape = tuple[int, ...]
@@ -124,11 +125,13 @@ def ones(
 
 def zeros_like(x: Tensor) -> Tensor:
     """Zeros of the shape and dtype, and on the device, of `x`."""
+    check_tensors("zeros_like", x)
     return zeros(x.shape, dtype=x.dtype, device=x.device)
 
 
 def ones_like(x: Tensor) -> Tensor:
     """Ones of the shape and dtype, and on the device, of `x`."""
+    check_tensors("ones_like", x)
     return ones(x.shape, dtype=x.dtype, device=x.device)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from tinymp.autograd import Tensor
+from tinymp.ops.dims import check_tensors
 from tinymp.ops.linear_algebra import matmul
 from tinymp.ops.rearrange import diagonal
 from tinymp.ops.reductions import sum
@@ -30,7 +31,10 @@ def einsum(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor:
     Raises:
         ValueError: a malformed equation, or lengths that do not fit.
     """
-    tensors = [x for given in operands for x in ([given] if isinstance(given, Tensor) else given)]
+    tensors: list[Tensor] = []
+    for given in operands:
+        tensors += [given] if isinstance(given, Tensor) else given
+    check_tensors("einsum", *tensors)
     terms, result = _parsed(equation, tensors)
     length: dict[str, int] = {}
     for term, x in zip(terms, tensors, strict=True):

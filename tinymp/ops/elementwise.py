@@ -7,6 +7,7 @@ from typing import Any
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.formats import DType, float32
 from tinymp.ops.arithmetic import Operand
+from tinymp.ops.dims import check_tensors
 
 ABS = Op("abs", lambda xp, x: xp.abs(x), x=lambda xp, g, x: g * xp.sign(x))
 SIGN = Op("sign", lambda xp, x: xp.sign(x), x=lambda xp, g: xp.zeros_like(g))
@@ -60,6 +61,7 @@ def cast(x: Tensor, dtype: DType) -> Tensor:
 
     Backward rounds the gradient to the dtype of `x`.
     """
+    check_tensors("cast", x)
     return x if x.dtype is dtype else apply(CAST, x, dtype=dtype)
 
 
@@ -75,12 +77,12 @@ def sign(x: Tensor) -> Tensor:
 
 def floor(x: Tensor) -> Tensor:
     """The largest integer not above x; its gradient is 0. Integers are returned as they are."""
-    return apply(FLOOR, x) if x.dtype.is_float else x
+    return _to_integers(FLOOR, x)
 
 
 def ceil(x: Tensor) -> Tensor:
     """The smallest integer not below x; its gradient is 0. Integers are returned as they are."""
-    return apply(CEIL, x) if x.dtype.is_float else x
+    return _to_integers(CEIL, x)
 
 
 def round(x: Tensor) -> Tensor:
@@ -88,12 +90,17 @@ def round(x: Tensor) -> Tensor:
 
     How results are rounded to their *format* is another matter: see `tinymp.rounding`.
     """
-    return apply(ROUND, x) if x.dtype.is_float else x
+    return _to_integers(ROUND, x)
 
 
 def trunc(x: Tensor) -> Tensor:
     """x without its fraction; its gradient is 0. Integers are returned as they are."""
-    return apply(TRUNC, x) if x.dtype.is_float else x
+    return _to_integers(TRUNC, x)
+
+
+def _to_integers(op: Op, x: Tensor) -> Tensor:
+    check_tensors(op.name, x)
+    return apply(op, x) if x.dtype.is_float else x
 
 
 def maximum(x: Operand, y: Operand) -> Tensor:
@@ -115,6 +122,7 @@ def clamp(x: Tensor, min: float | None = None, max: float | None = None) -> Tens
         TypeError: a bound that is not a number.
         ValueError: neither bound was given.
     """
+    check_tensors("clamp", x)
     if min is None and max is None:
         raise ValueError("clamp was given neither min nor max; give at least one of them")
     for bound in (min, max):
@@ -150,6 +158,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: Operand) -> Tensor:
         TypeError: `mask` is not a bool tensor.
         ValueError: `value` is a tensor with dimensions.
     """
+    check_tensors("masked_fill", x)
     _check_mask(mask, "mask", "masked_fill")
     if isinstance(value, Tensor):
         if value.ndim:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Op, Tensor, apply
-from tinymp.ops.dims import one_dim
+from tinymp.ops.dims import check_tensors, one_dim
 
 Array = Any
 Shape = tuple[int, ...]
@@ -128,7 +128,7 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
         ValueError: indices of another shape.
         IndexError: an index out of range.
     """
-    dim = one_dim(dim, x.ndim, "take_along_dim")
+    dim = one_dim(dim, x, "take_along_dim")
     _check_integers("take_along_dim", indices)
     expected = (*x.shape[:dim], *indices.shape[dim : dim + 1], *x.shape[dim + 1 :])
     if indices.shape != expected:
@@ -150,7 +150,7 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
         ValueError: an index of a shape that does not fit.
         IndexError: an index outside 0 ... n-1.
     """
-    dim = one_dim(dim, x.ndim, "gather")
+    dim = one_dim(dim, x, "gather")
     _check_along("gather", index, x, dim)
     return apply(GATHER, x, index=_along(x._device.xp, index._array.copy(), dim))
 
@@ -166,7 +166,7 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
         ValueError: an index or a source of a shape that does not fit.
         IndexError: an index outside 0 ... n-1.
     """
-    dim = one_dim(dim, x.ndim, "scatter_add")
+    dim = one_dim(dim, x, "scatter_add")
     _check_along("scatter_add", index, x, dim)
     if src.ndim != x.ndim or any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
         raise ValueError(
@@ -191,6 +191,7 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
         raise TypeError(
             f"embedding was given {given} tokens; they are row numbers, an int64 tensor"
         )
+    check_tensors("embedding", weight)
     if weight.ndim != 2:
         raise ValueError(
             f"embedding was given a weight of shape {weight.shape}; it is a table of shape "
@@ -214,7 +215,7 @@ def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
         ValueError: an index of more than one dimension.
         IndexError: an index outside 0 ... n-1.
     """
-    dim = one_dim(dim, x.ndim, "index_select")
+    dim = one_dim(dim, x, "index_select")
     _check_integers("index_select", index)
     if index.ndim > 1:
         raise ValueError(

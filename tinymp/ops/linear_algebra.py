@@ -7,6 +7,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.ops.arithmetic import mul
+from tinymp.ops.dims import check_tensors
 from tinymp.ops.shape import reshape, squeeze, unsqueeze
 
 MATMUL = Op(
@@ -182,6 +183,7 @@ def check_floats(name: str, *operands: Tensor) -> None:
     Raises:
         TypeError: there is one.
     """
+    check_tensors(name, *operands)
     for operand in operands:
         if not operand.dtype.is_float:
             raise TypeError(
@@ -191,6 +193,7 @@ def check_floats(name: str, *operands: Tensor) -> None:
 
 
 def _check_dimensions(name: str, *expected: tuple[Tensor, int]) -> None:
+    check_tensors(name, *(x for x, _ in expected))
     if any(x.ndim != ndim for x, ndim in expected):
         given = " and ".join(str(x.shape) for x, _ in expected)
         wanted = " and ".join(str(ndim) for _, ndim in expected)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.ops.arithmetic import div
+from tinymp.ops.dims import check_tensors
 
 Array = Any
 REDUCTIONS = ("mean", "sum", "none")
@@ -213,6 +214,7 @@ def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = Fal
     Raises:
         ValueError: shapes that differ, or an unknown reduction.
     """
+    check_tensors("kl_div", x, y)
     if reduction == "batchmean":
         return div(kl_div(x, y, "sum", log_target), x.shape[0] if x.ndim else 1)
     _check_pair(x, y, reduction, "kl_div")
@@ -234,6 +236,7 @@ def check_reduction(reduction: str, name: str) -> None:
 
 def _check_pair(x: Tensor, y: Tensor, reduction: str, name: str) -> None:
     check_reduction(reduction, name)
+    check_tensors(name, x, y)
     if x.shape != y.shape:
         raise ValueError(
             f"{name} was given shapes {x.shape} and {y.shape}; they must be equal, or a missing "

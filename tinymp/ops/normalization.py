@@ -7,7 +7,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.formats import float32, float64
-from tinymp.ops.dims import one_dim
+from tinymp.ops.dims import check_tensors, one_dim
 from tinymp.ops.shape import reshape
 
 Array = Any
@@ -112,12 +112,12 @@ RMS_NORM = Op(
 
 def softmax(x: Tensor, dim: int) -> Tensor:
     """e^x / Σ e^x along `dim`."""
-    return apply(SOFTMAX, x, dim=one_dim(dim, x.ndim, "softmax"))
+    return apply(SOFTMAX, x, dim=one_dim(dim, x, "softmax"))
 
 
 def log_softmax(x: Tensor, dim: int) -> Tensor:
     """log softmax along `dim`, without the underflow of taking the logarithm afterwards."""
-    return apply(LOG_SOFTMAX, x, dim=one_dim(dim, x.ndim, "log_softmax"))
+    return apply(LOG_SOFTMAX, x, dim=one_dim(dim, x, "log_softmax"))
 
 
 def layer_norm(
@@ -165,6 +165,7 @@ def _as_rows(
     name: str, x: Tensor, normalized_shape: tuple[int, ...] | list[int], **parameters: Tensor | None
 ) -> tuple[Tensor, list[Tensor | None]]:
     """`x` and the parameters with one last dimension for all that is normalised together."""
+    check_tensors(name, x)
     shape = tuple(normalized_shape)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tinymp.autograd import Op, Tensor, apply
-from tinymp.ops.dims import Dims, many_dims, one_dim
+from tinymp.ops.dims import Dims, check_tensors, many_dims, one_dim
 from tinymp.ops.indexing import getitem, take_along_dim
 from tinymp.ops.reductions import Shape, kept, not_empty
 from tinymp.ops.shape import reshape, unsqueeze
@@ -111,7 +111,7 @@ def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def _extreme(position: Any, x: Tensor, dim: int, keepdim: bool) -> Extreme:
-    dim = one_dim(dim, x.ndim, "max or min")
+    dim = one_dim(dim, x, "max or min")
     indices = position(x, dim, True)
     values = take_along_dim(x, indices, dim)
     if not keepdim:
@@ -121,11 +121,12 @@ def _extreme(position: Any, x: Tensor, dim: int, keepdim: bool) -> Extreme:
 
 
 def _position(op: Op, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    check_tensors(op.name, x)
     if dim is None:
         not_empty(x, tuple(range(x.ndim)), op.name)
         found = apply(op, reshape(x, (-1,)), dim=0)
         return reshape(found, (1,) * x.ndim) if keepdim else found
-    (dim,) = not_empty(x, (one_dim(dim, x.ndim, op.name),), op.name)
+    (dim,) = not_empty(x, (one_dim(dim, x, op.name),), op.name)
     found = apply(op, x, dim=dim)
     return unsqueeze(found, dim) if keepdim else found
 
@@ -141,6 +142,7 @@ def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """
     if dim is not None:
         return _extreme(_middle, x, dim, keepdim)
+    check_tensors("median", x)
     return apply(MEDIAN, x, dim=not_empty(x, tuple(range(x.ndim)), "median"))
 
 
@@ -153,13 +155,13 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = T
 
     NaN counts as the largest. Equal elements keep their order, whether or not `stable` asks for it.
     """
-    dim = one_dim(dim, x.ndim, "argsort")
+    dim = one_dim(dim, x, "argsort")
     return apply(ARGSORT, x, dim=dim, descending=descending)
 
 
 def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
     """The pair (values, indices): elements in order along `dim`; see `argsort`."""
-    indices = argsort(x, one_dim(dim, x.ndim, "sort"), descending)
+    indices = argsort(x, one_dim(dim, x, "sort"), descending)
     return Sorted(take_along_dim(x, indices, dim), indices)
 
 
@@ -169,7 +171,7 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
     Raises:
         ValueError: there are fewer than `k` elements, or `k` is negative.
     """
-    dim = one_dim(dim, x.ndim, "topk")
+    dim = one_dim(dim, x, "topk")
     if not 0 <= k <= x.shape[dim]:
         raise ValueError(
             f"topk was given k={k} for a tensor of shape {x.shape}; along dimension {dim} it must "

@@ -109,8 +109,8 @@ def adaptive_avg_pool2d(x: Tensor, output_size: Pairs) -> Tensor:
         TypeError: an integer or boolean tensor.
         ValueError: not four dimensions, or a size below 1.
     """
-    rows, columns = pair(output_size, "adaptive_avg_pool2d", "output_size", 1)
     _check_images("adaptive_avg_pool2d", x)
+    rows, columns = pair(output_size, "adaptive_avg_pool2d", "output_size", 1)
     height, width = x.shape[2:]
     if height % rows == 0 and width % columns == 0:
         return avg_pool2d(x, (height // rows, width // columns))

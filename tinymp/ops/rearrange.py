@@ -6,7 +6,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.ops.conversion import clone
-from tinymp.ops.dims import Dims, many_dims, one_dim
+from tinymp.ops.dims import Dims, check_tensors, many_dims, one_dim
 from tinymp.ops.indexing import getitem
 from tinymp.ops.reductions import sum
 from tinymp.ops.shape import Shape, expand, lengths, permute, reshape, split, transpose
@@ -68,6 +68,7 @@ def roll(x: Tensor, shifts: int | Shape, dims: Dims = None) -> Tensor:
     Raises:
         ValueError: not one shift for each dimension.
     """
+    check_tensors("roll", x)
     if dims is None:
         return reshape(roll(reshape(x, -1), shifts, 0), x.shape)
     by = (shifts,) if isinstance(shifts, int) else tuple(shifts)
@@ -76,7 +77,7 @@ def roll(x: Tensor, shifts: int | Shape, dims: Dims = None) -> Tensor:
         raise ValueError(
             f"roll was given shifts={shifts} and dims={dims}; give one shift for each dimension"
         )
-    return apply(ROLL, x, shifts=by, dims=tuple(one_dim(d, x.ndim, "roll") for d in along))
+    return apply(ROLL, x, shifts=by, dims=tuple(one_dim(d, x, "roll") for d in along))
 
 
 def repeat(x: Tensor, *sizes: int | Shape) -> Tensor:
@@ -85,6 +86,7 @@ def repeat(x: Tensor, *sizes: int | Shape) -> Tensor:
     Raises:
         ValueError: fewer sizes than dimensions, or a negative one.
     """
+    check_tensors("repeat", x)
     times = lengths(sizes)
     if len(times) < x.ndim or any(n < 0 for n in times):
         raise ValueError(
@@ -102,6 +104,7 @@ def repeat(x: Tensor, *sizes: int | Shape) -> Tensor:
 
 def tile(x: Tensor, dims: int | Shape) -> Tensor:
     """`x` repeated `dims[i]` times along dimension i; missing ones in front count as 1."""
+    check_tensors("tile", x)
     times = (dims,) if isinstance(dims, int) else tuple(dims)
     return repeat(x, (1,) * (x.ndim - len(times)) + times)
 
@@ -132,7 +135,8 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor
     Raises:
         ValueError: `dim1` and `dim2` are the same.
     """
-    a, b = (one_dim(d, x.ndim, "diagonal") for d in (dim1, dim2))
+    check_tensors("diagonal", x)
+    a, b = (one_dim(d, x, "diagonal") for d in (dim1, dim2))
     if a == b:
         raise ValueError(f"diagonal was given dim1={dim1} and dim2={dim2}; they must be different")
     others = [d for d in range(x.ndim) if d not in (a, b)]
@@ -145,6 +149,7 @@ def trace(x: Tensor) -> Tensor:
     Raises:
         ValueError: not two dimensions.
     """
+    check_tensors("trace", x)
     if x.ndim != 2:
         raise ValueError(f"trace was given a tensor of shape {x.shape}; it takes one matrix")
     return sum(diagonal(x))
@@ -156,8 +161,9 @@ def movedim(x: Tensor, source: int | Shape, destination: int | Shape) -> Tensor:
     Raises:
         ValueError: not as many sources as destinations, or one of them twice.
     """
+    check_tensors("movedim", x)
     given = [(n,) if isinstance(n, int) else tuple(n) for n in (source, destination)]
-    start, end = ([one_dim(d, x.ndim, "movedim") for d in dims] for dims in given)
+    start, end = ([one_dim(d, x, "movedim") for d in dims] for dims in given)
     if len(start) != len(end) or len(set(start)) < len(start) or len(set(end)) < len(end):
         raise ValueError(
             f"movedim was given source={source} and destination={destination}; name as many "
@@ -175,7 +181,7 @@ moveaxis = movedim
 
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The parts of `x` along `dim`, without that dimension."""
-    dim = one_dim(dim, x.ndim, "unbind")
+    dim = one_dim(dim, x, "unbind")
     return tuple(getitem(x, (slice(None),) * dim + (i,)) for i in range(x.shape[dim]))
 
 
@@ -185,13 +191,14 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     Raises:
         ValueError: fewer than one part.
     """
-    dim = one_dim(dim, x.ndim, "chunk")
+    dim = one_dim(dim, x, "chunk")
     if chunks < 1:
         raise ValueError(f"chunk was given chunks={chunks}; it must be at least 1")
     return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
 
 
 def _matrices(x: Tensor, name: str) -> Tensor:
+    check_tensors(name, x)
     if x.ndim < 2:
         raise ValueError(
             f"{name} was given a tensor of shape {x.shape}; it takes matrices, of at least two "

@@ -155,9 +155,10 @@ COUNT_NONZERO = Op(
 
 def sum(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Sum along `dim`, by default over all elements; accumulated in float32, rounded once."""
+    dims = many_dims(dim, x, "sum")
     if x.dtype.kind == "bool":
         x = cast(x, int64)
-    return apply(SUM, x, dim=many_dims(dim, x, "sum"), keepdim=keepdim)
+    return apply(SUM, x, dim=dims, keepdim=keepdim)
 
 
 def mean(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -183,9 +184,10 @@ def std(x: Tensor, dim: Dims = None, correction: float = 1, keepdim: bool = Fals
 
 def prod(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Product along `dim`, by default of all elements; 1 where there are none."""
+    dims = many_dims(dim, x, "prod")
     if x.dtype.kind == "bool":
         x = cast(x, int64)
-    return apply(PROD, x, dim=many_dims(dim, x, "prod"), keepdim=keepdim)
+    return apply(PROD, x, dim=dims, keepdim=keepdim)
 
 
 def norm(x: Tensor, p: float | str = "fro", dim: Dims = None, keepdim: bool = False) -> Tensor:

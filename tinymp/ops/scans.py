@@ -48,11 +48,13 @@ CUMPROD = Op(
 
 def cumsum(x: Tensor, dim: int) -> Tensor:
     """Sums of the elements so far along `dim`; booleans are counted."""
+    dim = one_dim(dim, x, "cumsum")
     x = cast(x, int64) if x.dtype.kind == "bool" else x
-    return apply(CUMSUM, x, dim=one_dim(dim, x.ndim, "cumsum"))
+    return apply(CUMSUM, x, dim=dim)
 
 
 def cumprod(x: Tensor, dim: int) -> Tensor:
     """Products of the elements so far along `dim`."""
+    dim = one_dim(dim, x, "cumprod")
     x = cast(x, int64) if x.dtype.kind == "bool" else x
-    return apply(CUMPROD, x, dim=one_dim(dim, x.ndim, "cumprod"))
+    return apply(CUMPROD, x, dim=dim)

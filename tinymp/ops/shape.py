@@ -10,7 +10,7 @@ import numpy as np
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.formats import active_rounding, pack, promote
-from tinymp.ops.dims import one_dim
+from tinymp.ops.dims import check_tensors, one_dim
 from tinymp.ops.elementwise import cast
 from tinymp.ops.indexing import getitem
 
@@ -93,10 +93,11 @@ view = reshape
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions `start_dim` to `end_dim`, both included, joined into one."""
+    check_tensors("flatten", x)
     if x.ndim == 0:
         return reshape(x, 1)
-    first = one_dim(start_dim, x.ndim, "flatten")
-    last = one_dim(end_dim, x.ndim, "flatten")
+    first = one_dim(start_dim, x, "flatten")
+    last = one_dim(end_dim, x, "flatten")
     return reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
@@ -106,8 +107,9 @@ def permute(x: Tensor, *dims: Lengths) -> Tensor:
     Raises:
         ValueError: `dims` does not name every dimension once.
     """
+    check_tensors("permute", x)
     order = lengths(dims)
-    positive = tuple(one_dim(d, x.ndim, "permute") for d in order)
+    positive = tuple(one_dim(d, x, "permute") for d in order)
     if sorted(positive) != list(range(x.ndim)):
         raise ValueError(
             f"permute was given dims={order} for a tensor of shape {x.shape}; name each of its "
@@ -118,8 +120,9 @@ def permute(x: Tensor, *dims: Lengths) -> Tensor:
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions swapped, as in PyTorch."""
+    check_tensors("transpose", x)
     dims = list(range(x.ndim))
-    a, b = one_dim(dim0, x.ndim, "transpose"), one_dim(dim1, x.ndim, "transpose")
+    a, b = one_dim(dim0, x, "transpose"), one_dim(dim1, x, "transpose")
     dims[a], dims[b] = b, a
     return apply(PERMUTE, x, dims=tuple(dims))
 
@@ -130,6 +133,7 @@ def t(x: Tensor) -> Tensor:
     Raises:
         ValueError: more than two dimensions.
     """
+    check_tensors("t", x)
     if x.ndim > 2:
         raise ValueError(
             f"t was given a tensor of shape {x.shape}; it takes at most 2 dimensions; use transpose"
@@ -143,6 +147,7 @@ def expand(x: Tensor, *shape: Lengths) -> Tensor:
     Raises:
         ValueError: a shape to which that of `x` does not broadcast.
     """
+    check_tensors("expand", x)
     wanted = lengths(shape)
     added = len(wanted) - x.ndim
     new = tuple(x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(wanted))
@@ -160,13 +165,14 @@ broadcast_to = expand
 
 def squeeze(x: Tensor, dim: int | None = None) -> Tensor:
     """Dimension `dim` dropped if it is of length 1, or every such dimension."""
-    drop = range(x.ndim) if dim is None else (one_dim(dim, x.ndim, "squeeze"),)
+    check_tensors("squeeze", x)
+    drop = range(x.ndim) if dim is None else (one_dim(dim, x, "squeeze"),)
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop))
 
 
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     """A new dimension of length 1 at `dim`."""
-    dim = one_dim(dim, x.ndim + 1, "unsqueeze")
+    dim = one_dim(dim, x, "unsqueeze", added=1)
     return reshape(x, (*x.shape[:dim], 1, *x.shape[dim:]))
 
 
@@ -177,7 +183,7 @@ def cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
         ValueError: no tensors, or lengths that differ along another dimension.
     """
     tensors = _alike(tensors, "cat")
-    return apply(CAT, *tensors, dim=one_dim(dim, tensors[0].ndim, "cat"))
+    return apply(CAT, *tensors, dim=one_dim(dim, tensors[0], "cat"))
 
 
 concatenate = cat
@@ -190,7 +196,7 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
         ValueError: no tensors, or shapes that differ.
     """
     tensors = _alike(tensors, "stack")
-    return apply(STACK, *tensors, dim=one_dim(dim, tensors[0].ndim + 1, "stack"))
+    return apply(STACK, *tensors, dim=one_dim(dim, tensors[0], "stack", added=1))
 
 
 def split(x: Tensor, sizes: int | list[int] | tuple[int, ...], dim: int = 0) -> tuple[Tensor, ...]:
@@ -199,7 +205,7 @@ def split(x: Tensor, sizes: int | list[int] | tuple[int, ...], dim: int = 0) -> 
     Raises:
         ValueError: lengths that are negative or do not add up to that of `x`.
     """
-    dim = one_dim(dim, x.ndim, "split")
+    dim = one_dim(dim, x, "split")
     length = x.shape[dim]
     if isinstance(sizes, int):
         if sizes < 1:
@@ -223,6 +229,7 @@ def pad(x: Tensor, pad: Shape, value: float = 0.0) -> Tensor:
     Raises:
         ValueError: an odd number of widths, more than there are dimensions, or a negative one.
     """
+    check_tensors("pad", x)
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         raise ValueError(
             f"pad was given widths {tuple(pad)} for a tensor of shape {x.shape}; give pairs "
@@ -244,5 +251,6 @@ def lengths(given: tuple[Any, ...]) -> Shape:
 def _alike(tensors: list[Tensor] | tuple[Tensor, ...], name: str) -> list[Tensor]:
     if not tensors:
         raise ValueError(f"{name} was given no tensors; it needs at least one")
+    check_tensors(name, *tensors)
     dtype = promote(*[x.dtype for x in tensors])
     return [cast(x, dtype) for x in tensors]

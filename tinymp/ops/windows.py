@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tinymp.autograd import Tensor
+from tinymp.ops.dims import check_tensors
 from tinymp.ops.shape import unsqueeze
 
 Array = Any
@@ -114,6 +115,7 @@ def as_image(name: str, x: Tensor) -> Tensor:
     Raises:
         ValueError: not three dimensions.
     """
+    check_tensors(name, x)
     if x.ndim != 3:
         raise ValueError(
             f"{name} was given a tensor of shape {x.shape}; signals are (N, C, L), and so are "
