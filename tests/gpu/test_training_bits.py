@@ -1,0 +1,77 @@
+"""One training run twice: on modelled tensor cores on the CPU, and on real ones.
+
+What may part them is what differs between the devices: exp and log in the loss, and the order of
+sums (the mean of the loss, the gradients of the biases). `-s` prints where they part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinymp as mp
+from tinymp import amp, nn, optim
+from tinymp.data import load_digits
+from tinymp.models import MLP
+from tinymp.numerics import accumulation
+
+pytestmark = pytest.mark.gpu
+STEPS, BATCH = 200, 64
+
+
+@pytest.fixture(scope="module")
+def hopper():
+    from tinymp.devices import get_device
+
+    try:
+        gpu = get_device("cuda")
+    except RuntimeError as missing:
+        pytest.skip(str(missing))
+    if gpu.xp.cuda.Device().compute_capability != "90":
+        pytest.skip("the model that is checked is that of compute capability 9.0")
+    return gpu.name
+
+
+def train(device, accumulator, steps=STEPS):
+    """Logits of every step, and the parameters after the last, as arrays."""
+    digits = load_digits()
+    inputs, targets = mp.tensor(digits.inputs), mp.tensor(digits.targets)
+    mp.manual_seed(0)
+    model = MLP(64, [128, 64], 10).to(device)
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    scaler = amp.GradScaler()
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(steps):
+        chosen = mp.tensor(rng.integers(0, inputs.shape[0], BATCH))
+        x, y = inputs[chosen].to(device), targets[chosen].to(device)
+        with accumulation(accumulator), amp.autocast("float16"):
+            logits = model(x)
+            loss = nn.functional.cross_entropy(logits, y)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        seen.append(logits.numpy())
+    return np.array(seen), [p.numpy() for p in model.parameters()]
+
+
+def test_the_cpu_runs_the_steps_that_tensor_cores_run(hopper):
+    modelled, modelled_parameters = train("cpu", "tensor_core")
+    real, real_parameters = train(hopper, "float32")
+    same = (modelled == real).all(axis=(1, 2))
+    first = STEPS if same.all() else int(np.argmin(same))
+    equal = np.mean(
+        [np.mean(a == b) for a, b in zip(modelled_parameters, real_parameters, strict=True)]
+    )
+    print(f"\nlogits bit-identical for the first {first} of {STEPS} steps, {same.sum()} in all;")
+    print(f"{equal:.1%} of the final parameters; largest difference {abs(modelled - real).max():g}")
+    assert first >= 1
+    plain, _ = train("cpu", "float32", steps=first)
+    print(f"with float32 sums on the CPU: {(plain == real[:first]).all(axis=(1, 2)).sum()} of them")
+
+
+def test_both_are_repeatable(hopper):
+    for device, accumulator in (("cpu", "tensor_core"), (hopper, "float32")):
+        once, twice = (train(device, accumulator, steps=20)[0] for _ in range(2))
+        np.testing.assert_array_equal(once, twice)
