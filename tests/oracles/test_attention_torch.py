@@ -59,7 +59,7 @@ def bounds(dtype: Any, scale: float, masked: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
-@settings(max_examples=12)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_against_pytorch(dtype: Any, data: Any) -> None:
     length, keys = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5))

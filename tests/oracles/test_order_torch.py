@@ -79,7 +79,7 @@ CASES = {
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_values_and_gradients(name: str, dtype: Any, data: Any) -> None:
     case = CASES[name]

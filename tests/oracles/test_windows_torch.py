@@ -41,7 +41,7 @@ def products(theirs: Any, dtype: Any, length: float, choice: bool = False) -> An
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
-@settings(max_examples=15)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_convolutions(dtype: Any, data: Any) -> None:
     def numbers(least: int, most: int) -> Any:
@@ -84,7 +84,7 @@ def test_convolutions(dtype: Any, data: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
-@settings(max_examples=12)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_pooling(dtype: Any, data: Any) -> None:
     def numbers(least: int, most: int) -> Any:
