@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tinymp import formats, ops
+from tinymp import formats, numerics, ops
 from tinymp.autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, value_and_grad
 from tinymp.devices import manual_seed
 from tinymp.formats import (
@@ -22,6 +22,7 @@ from tinymp.formats import (
     set_rounding,
 )
 from tinymp.formats import bool_ as bool
+from tinymp.numerics import accumulation
 from tinymp.ops import (
     abs,
     acos,
@@ -199,8 +200,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "DType", "Tensor", "abs", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "add",
-    "all", "amax", "amin", "amp", "any", "arange", "argmax", "argmin", "argsort", "asin", "asinh",
+    "DType", "Tensor", "abs", "accumulation", "acos", "acosh", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "add", "all", "amax", "amin", "amp", "any", "arange", "argmax", "argmin", "argsort", "asin", "asinh",
     "atan", "atanh", "avg_pool1d", "avg_pool2d", "batch_norm", "bfloat16",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor",
     "bmm", "bool", "broadcast_to", "cast", "cat", "ceil", "chunk", "clamp", "clip", "clone",
@@ -214,7 +215,7 @@ __all__ = [
     "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
     "logical_xor", "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max", "max_pool1d",
     "max_pool2d", "maximum", "mean", "median", "min", "minimum", "mm", "models", "moveaxis",
-    "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss", "nn", "no_grad", "norm", "ones",
+    "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss", "nn", "no_grad", "norm", "numerics", "ones",
     "ones_like", "ops", "optim", "outer", "pad", "permute", "pow", "prod", "rand", "randn",
     "reciprocal", "relu", "reshape", "rms_norm", "roll", "round", "rounding", "rsqrt",
     "scaled_dot_product_attention", "scatter_add", "set_rounding", "sigmoid", "sign", "silu", "sin",
