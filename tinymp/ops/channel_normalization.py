@@ -48,13 +48,15 @@ def _batch_norm_x(
     return normal_x(xp, g, (x - mean) * rstd, rstd, (0, 2))
 
 
+# Statistics and parameters pass in the compute dtype and do not decide that of the result: under
+# autocast a float16 image stays float16, as in PyTorch, though its weights are float32.
 BATCH_NORM = Op(
     "batch_norm",
     _batch_norm,
     x=_batch_norm_x,
     weight=lambda xp, g, x, mean, rstd: g * ((x - mean) * rstd),
     bias=lambda xp, g: g,
-    undecoded=("mean", "var"),
+    undecoded=("mean", "var", "weight", "bias"),
     residuals=("rstd",),
     result="float",
 )
@@ -109,6 +111,8 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / √(variance + eps) · weight + bias for each channel of (N, C, ...).
 
+    The result has the dtype of `x`, whatever that of the parameters.
+
     In `training` mean and variance are those of the batch, over all but the channels, in float32
     (float64 for float64), and the running ones (C,), if given, move by the share `momentum` towards
     them in place (the variance towards that over n - 1). Otherwise they are the running ones.
@@ -147,7 +151,7 @@ def batch_norm(
         )
     else:
         mean, var = (cast(t.detach(), wide).reshape(-1, 1) for t in (running_mean, running_var))
-    columns = [None if p is None else reshape(p, -1, 1) for p in (weight, bias)]
+    columns = [None if p is None else reshape(cast(p, wide), -1, 1) for p in (weight, bias)]
     out = apply(BATCH_NORM, channels, mean, var, *columns, eps=eps, training=training)
     return reshape(out, x.shape)
 
