@@ -21,6 +21,9 @@ class CudaDevice(Device):
 
     What this object does happens on its GPU. CuPy's own functions, which operations use, run on
     CuPy's current device: the first GPU, unless `cupy.cuda.Device(index).use()` was called.
+
+    CuPy compiles them to take float32 subnormals, below 2^-126, for zero. Encoding, decoding and
+    products on tensor cores keep them; float32 and BF16 arithmetic on them differs from the CPU's.
     """
 
     multiplies_words = True
