@@ -7,37 +7,7 @@ from tinymp.formats import DType, float32
 from tinymp.nn import init
 from tinymp.nn.module import Module
 from tinymp.nn.parameter import Parameter
-from tinymp.ops import zeros
-
-
-def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
-    """Row `tokens[...]` of `weight`: int64 tokens (...) and (n, features) give (..., features).
-
-    Backward adds up the gradients of a token that occurs several times before it rounds them.
-
-    Raises:
-        TypeError: tokens that are not int64.
-        ValueError: a weight that is no table.
-        IndexError: a token outside 0 ... n-1.
-    """
-    if tokens.dtype.kind != "int":
-        raise TypeError(
-            f"embedding was given {tokens.dtype.name} tokens; they are row numbers, an int64 tensor"
-        )
-    if weight.ndim != 2:
-        raise ValueError(
-            f"embedding was given a weight of shape {weight.shape}; it is a table of shape "
-            "(tokens, features)"
-        )
-    rows = weight.shape[0]
-    numbers = tokens._array
-    wrong = (numbers < 0) | (numbers >= rows)
-    if wrong.any():
-        raise IndexError(
-            f"embedding was given the token {int(numbers[wrong][0])}; with {rows} rows tokens are "
-            f"0 to {rows - 1}"
-        )
-    return weight[tokens]
+from tinymp.ops import embedding, zeros
 
 
 class Embedding(Module):
