@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tinymp.nn.dropout import dropout
-from tinymp.nn.embedding import embedding
 from tinymp.ops import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -17,6 +16,7 @@ from tinymp.ops import (
     conv_transpose2d,
     cross_entropy,
     elu,
+    embedding,
     gelu,
     group_norm,
     hardtanh,
