@@ -38,7 +38,7 @@ _WHY_DIGITS = (
     "term among others may have: an image counts as much as a token in a batch of 6 million. AdamW "
     "divides by the size of the gradients, so in float32 the weight changes nothing; but float16 "
     "gradients below 2^-25 become zero, unless the loss is scaled. And a step changes a weight by "
-    "about the learning rate, 10^-3 and falling: a bfloat16 weight of 0.1 has its neighbours at a "
+    "about the learning rate, 10^-3 or so and falling: a bfloat16 weight of 0.1 has its neighbours at a "
     "distance of 2^-11, and an update below half of that is lost or, truncated, may become a whole "
     "step toward zero."
 )
