@@ -35,12 +35,12 @@ _SPELLING = Configuration(data="spelling", epochs=4, batch_size=32, lr=5e-3, los
 
 _WHY_DIGITS = (
     "Every step takes the mean over all 1,438 images, and this loss has the weight 2^-12, as one "
-    "term among others may have: an image counts as much as a token in a batch of 6 million. AdamW "
-    "divides by the size of the gradients, so in float32 the weight changes nothing; but float16 "
-    "gradients below 2^-25 become zero, unless the loss is scaled. And a step changes a weight by "
-    "about the learning rate, 10^-3 or so and falling: a bfloat16 weight of 0.1 has its neighbours at a "
-    "distance of 2^-11, and an update below half of that is lost or, truncated, may become a whole "
-    "step toward zero."
+    "term among others may have: an image counts as much as a token in a batch of 6 million. "
+    "AdamW divides by the size of the gradients, so in float32 the weight changes nothing; but "
+    "float16 gradients below 2^-25 become zero, unless the loss is scaled. And a step changes a "
+    "weight by about the learning rate, 10^-3 or so and falling: a bfloat16 weight of 0.1 has its "
+    "neighbours at a distance of 2^-11, and an update below half of that is lost or, truncated, "
+    "may become a whole step toward zero."
 )
 _WHY_SPELLING = (
     "A GPT. The loss is the mean over some 800 letters, and has the weight 2^-12, as one term "
