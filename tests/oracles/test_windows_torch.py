@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import tinymp as mp
 from tinymp.nn import functional as F
+from tinymp.numerics.bounds import gamma
 from tinymp.testing import check_operation, pytorch_oracle, unit_roundoff
 
 torch = pytest.importorskip("torch")
@@ -142,6 +143,33 @@ def test_signals(name: str) -> None:
     found = getattr(F, name)(x, *arguments)
     expected = getattr(t, name)(torch.tensor(x.numpy()), *given).numpy()
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=20 * 2.0**-24 * 8)
+
+
+@pytest.mark.parametrize(
+    ("stride", "output_padding", "dilation", "padding"),
+    [(2, 1, 1, 1), (1, 1, 2, 0), (2, 1, 3, 2), (3, 2, 1, 0), (1, (0, 1), 2, 1)],
+)
+def test_output_padding_may_leave_room_for_more_places_than_the_input_has(
+    stride: int, output_padding: Any, dilation: int, padding: int
+) -> None:
+    """Both libraries are within γ_n of the sum of absolute values, which the same run of |x| gives.
+
+    n: 4 channels of 6 taps forward, the square's factor 2, and the 60 places of both images.
+    """
+    rng = np.random.default_rng(0)
+    ours = [leaf(rng, shape, mp.float64) for shape in ((2, 4, 5, 6), (4, 3, 3, 2))]
+    options = (None, stride, padding, output_padding, 1, dilation)
+    runs = []
+    for library, inputs in (
+        (F, ours),
+        (t, [torch.tensor(x.numpy(), requires_grad=True) for x in ours]),
+        (t, [torch.tensor(np.abs(x.numpy()), requires_grad=True) for x in ours]),
+    ):
+        out = library.conv_transpose2d(*inputs, *options)
+        (out * out).sum().backward()
+        runs.append([out.detach().numpy(), *(x.grad.numpy() for x in inputs)])
+    for found, expected, size in zip(*runs, strict=True):
+        assert (np.abs(found - expected) <= 2 * gamma(24 + 2 + 60, 2.0**-53) * size).all()
 
 
 def test_a_convolution_of_ones_in_float16_does_not_stop_at_2048() -> None:

@@ -20,10 +20,9 @@ from tinymp.ops.windows import Pair, Pairs, Window, as_image, both_sides, check_
 Array = Any
 
 
-def _columns(xp: Any, x: Packed, window: Window, groups: int) -> Packed:
-    """(groups, C/groups·K, N·P), from images (N, C, H, W)."""
+def _columns(xp: Any, x: Packed, window: Window, groups: int, places: tuple[int, ...]) -> Packed:
+    """(groups, C/groups·K, N·P), from images (N, C, H, W) and the first of their places."""
     n, c = x.shape[:2]
-    places = window.places(x.shape[2:])
     image = window.padded(xp, x.storage.swapaxes(0, 1))
     columns = xp.empty((c, prod(window.kernel), n, *places), image.dtype)
     for tap, under in enumerate(window.taps(image, places)):
@@ -60,13 +59,18 @@ def _with_bias(out: Array, bias: Packed | None) -> Array:
     return out if bias is None else out + bias.values().reshape(-1, 1, 1)
 
 
+def _under(
+    xp: Any, x: Packed, weight: Packed, window: Window, groups: int, places: tuple[int, ...]
+) -> Array:
+    """(N, O, *places): what meets each kernel in each place, multiplied and added up."""
+    out = xp.matmul(_kernels(weight, groups), _columns(xp, x, window, groups, places))
+    return out.reshape(weight.shape[0], x.shape[0], *places).swapaxes(0, 1)
+
+
 def _conv(
     xp: Any, x: Packed, weight: Packed, bias: Packed | None = None, *, window: Window, groups: int
 ) -> Array:
-    places = window.places(x.shape[2:])
-    out = xp.matmul(_kernels(weight, groups), _columns(xp, x, window, groups))
-    out = out.reshape(weight.shape[0], x.shape[0], *places).swapaxes(0, 1)
-    return _with_bias(out, bias)
+    return _with_bias(_under(xp, x, weight, window, groups, window.places(x.shape[2:])), bias)
 
 
 def _conv_x(
@@ -79,7 +83,7 @@ def _conv_x(
 def _conv_weight(
     xp: Any, g: Packed, x: Packed, weight_shape: tuple[int, ...], window: Window, groups: int
 ) -> Array:
-    product = xp.matmul(_channels(g, groups), _columns(xp, x, window, groups).mT)
+    product = xp.matmul(_channels(g, groups), _columns(xp, x, window, groups, g.shape[2:]).mT)
     return product.reshape(weight_shape)
 
 
@@ -104,30 +108,21 @@ def _transposed(
     groups: int,
     size: tuple[int, ...],
 ) -> Array:
-    columns = xp.matmul(_kernels(weight, groups).mT, _channels(x, groups))
-    return _with_bias(_images(xp, columns, window, x.shape[0], x.shape[2:], size), bias)
+    return _with_bias(_conv_x(xp, x, weight, (*x.shape[:2], *size), window, groups), bias)
 
 
-def _transposed_x(
-    xp: Any, g: Packed, weight: Packed, x_shape: tuple[int, ...], window: Window, groups: int
-) -> Array:
-    product = xp.matmul(_kernels(weight, groups), _columns(xp, g, window, groups))
-    return product.reshape(x_shape[1], x_shape[0], *x_shape[2:]).swapaxes(0, 1)
-
-
-def _transposed_weight(
-    xp: Any, g: Packed, x: Packed, weight_shape: tuple[int, ...], window: Window, groups: int
-) -> Array:
-    product = xp.matmul(_channels(x, groups), _columns(xp, g, window, groups).mT)
-    return product.reshape(weight_shape)
-
-
-# Forward is the gradient of a convolution with respect to its input, and the reverse.
+# Forward is the gradient of a convolution with respect to its input, and the reverse: what is x to
+# the one is g to the other.
 CONV_TRANSPOSE = Op(
     "conv_transpose2d",
     _transposed,
-    x=_transposed_x,
-    weight=_transposed_weight,
+    # With output padding the gradient may have room for more places than x has elements.
+    x=lambda xp, g, weight, x_shape, window, groups: _under(
+        xp, g, weight, window, groups, x_shape[2:]
+    ),
+    weight=lambda xp, g, x, weight_shape, window, groups: _conv_weight(
+        xp, x, g, weight_shape, window, groups
+    ),
     bias=lambda xp, g: xp.sum(g.values(), (0, 2, 3)),
     forward_on="packed",
     autocast="lower",
