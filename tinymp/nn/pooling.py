@@ -2,71 +2,72 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from tinymp import ops
 from tinymp.autograd import Tensor
 from tinymp.nn.module import Module
 
 Pair = int | tuple[int, int]
+Size = TypeVar("Size", bound=Pair)
 
 
-class MaxPool2d(Module):
-    """The largest element under each place of a window; see `functional.max_pool2d`."""
+class _MaxPool(Module, Generic[Size]):
+    """What the two have in common: windows of `Size`, an integer or a pair."""
 
     def __init__(
-        self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size | int = 0,
+        dilation: Size | int = 1,
     ) -> None:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
         self.dilation = dilation
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode=False"
+        )
+
+
+class MaxPool2d(_MaxPool[Pair]):
+    """The largest element under each place of a window; see `functional.max_pool2d`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
         return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode=False"
-        )
 
-
-class MaxPool1d(Module):
+class MaxPool1d(_MaxPool[int]):
     """The largest element under each place of a window; see `functional.max_pool1d`."""
-
-    def __init__(
-        self, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1
-    ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, L)."""
         return ops.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation)
 
-    def extra_repr(self) -> str:
-        return (
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode=False"
-        )
 
-
-class AvgPool2d(Module):
-    """The mean of the elements under each place of a window; see `functional.avg_pool2d`."""
+class _AvgPool(Module, Generic[Size]):
+    """What the two have in common: windows of `Size`, an integer or a pair."""
 
     def __init__(
         self,
-        kernel_size: Pair,
-        stride: Pair | None = None,
-        padding: Pair = 0,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size | int = 0,
         count_include_pad: bool = True,
     ) -> None:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
         self.count_include_pad = count_include_pad
+
+
+class AvgPool2d(_AvgPool[Pair]):
+    """The mean of the elements under each place of a window; see `functional.avg_pool2d`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
@@ -77,20 +78,8 @@ class AvgPool2d(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class AvgPool1d(Module):
+class AvgPool1d(_AvgPool[int]):
     """The mean of the elements under each place of a window; see `functional.avg_pool1d`."""
-
-    def __init__(
-        self,
-        kernel_size: int,
-        stride: int | None = None,
-        padding: int = 0,
-        count_include_pad: bool = True,
-    ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.count_include_pad = count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, L)."""

@@ -154,9 +154,9 @@ def scaled_dot_product_attention(
     name = "scaled_dot_product_attention"
     check_tensors(name, query, key, value)
     for x in (query, key, value):
-        if not x.dtype.is_float or x.dtype.bits == 8:
+        if not x.dtype.is_float or x.dtype.bits <= 8:
             raise TypeError(
-                f"{name} was given {x.dtype.name}; it takes floats of at least 16 bits; convert "
+                f"{name} was given {x.dtype.name}; it takes floats of more than 8 bits; convert "
                 "it first, for example with .to(tinymp.float16)"
             )
     shapes = (query.shape, key.shape, value.shape)
