@@ -1,0 +1,79 @@
+"""From CUDA C++ to a kernel that can be launched: NVRTC, without the shortcuts that change bits.
+
+CuPy's own compilation appends `-ftz=true`, which takes float32 subnormals for zero. Here NVRTC is
+called directly, so a kernel keeps them; and no product and sum are contracted to one operation
+unless a kernel says `fmaf`, so + - × ÷ √ give the bits that NumPy gives.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+_OPTIONS = (
+    "--std=c++17",
+    "--ftz=false",
+    "--fmad=false",
+    "--prec-div=true",
+    "--prec-sqrt=true",
+)
+
+
+class KernelError(RuntimeError):
+    """A kernel that CUDA's compiler refused, or that cannot be compiled here."""
+
+
+def compile_to_binary(name: str, source: str, architecture: str) -> bytes:
+    """Machine code of a CUDA C++ `source` for an architecture such as `"sm_90"`.
+
+    Needs no GPU, so that kernels can be checked wherever CuPy is installed.
+
+    Raises:
+        KernelError: the compiler's complaints, with the kernel's `name`.
+    """
+    try:
+        from cupy_backends.cuda.libs import nvrtc
+    except ImportError as error:
+        raise KernelError(f"the kernel {name!r} needs CuPy and CUDA's compiler: {error}") from error
+    options = (*_OPTIONS, f"--gpu-architecture={architecture}")
+    try:
+        program = nvrtc.createProgram(source, f"{name}.cu", [], [])
+    except (OSError, RuntimeError) as error:  # libnvrtc itself is missing
+        raise KernelError(f"the kernel {name!r} needs CUDA's compiler: {error}") from error
+    try:
+        nvrtc.compileProgram(program, options)
+        return bytes(nvrtc.getCUBIN(program))
+    except nvrtc.NVRTCError as error:
+        log = nvrtc.getProgramLog(program)
+        raise KernelError(f"the kernel {name!r} does not compile:\n{log}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+@cache
+def _module(name: str, source: str, device: int) -> Any:
+    import cupy
+
+    architecture = f"sm_{cupy.cuda.Device(device).compute_capability}"
+    module = cupy.cuda.function.Module()
+    module.load(compile_to_binary(name, source, architecture))
+    return module
+
+
+def kernel(name: str, source: str, function: str | None = None) -> Any:
+    """The kernel `function` (by default `name`) of a CUDA C++ source, on CuPy's current GPU.
+
+    The result is called as `kernel(grid, block, arguments, shared_mem=bytes)`: grid and block are
+    tuples, arguments CuPy arrays and NumPy scalars. It is compiled once a process.
+
+    Raises:
+        KernelError: it does not compile.
+    """
+    import cupy
+
+    return _function(name, source, function or name, cupy.cuda.runtime.getDevice())
+
+
+@cache
+def _function(name: str, source: str, function: str, device: int) -> Any:
+    return _module(name, source, device).get_function(function)

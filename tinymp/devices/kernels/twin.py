@@ -1,0 +1,41 @@
+"""What a twin is given, what it gives back, and where each is found.
+
+A twin has the name of an operation and serves in place of its NumPy rule, on storage: it decodes
+what it reads, computes in float32, and rounds what it writes, once. It takes the rule's arguments,
+tensors as `Packed`, and a `Target` for each result; and gives storage, followed by the rule's
+residuals. What it does not serve (another dtype, an odd layout) it declines with NotImplemented,
+and the rule runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+Twin = Callable[..., Any]
+
+
+class Target(NamedTuple):
+    """How a result is stored: the format, and the mode in which it is rounded to it."""
+
+    dtype: Any
+    mode: str
+
+
+#: Where the twins of forward rules are, by the name of the operation. Called as
+#: `twin(*inputs, target=target, **attributes)`; gives storage, and residuals if the op has any.
+FORWARD: dict[str, str] = {}
+
+#: Where the twins of gradient rules are: for an operation, the inputs that one call serves. Called
+#: as `twin(g, targets=(...), **needs)`, with a Target for each of those inputs, None where no
+#: gradient is wanted; gives a tuple of storage, of the shapes of the inputs. `needs` are the
+#: parameters that the twin names, out of those that the rules of these inputs name.
+GRADIENTS: dict[str, tuple[tuple[str, ...], str]] = {}
+
+
+def load(where: str) -> Twin:
+    """The function at `"module:name"`, a module of this folder."""
+    module, _, name = where.partition(":")
+    twin: Twin = getattr(import_module(f"tinymp.devices.kernels.{module}"), name)
+    return twin
