@@ -1,4 +1,4 @@
-"""The command line: `tinymp train`, `tinymp compare`, `tinymp bits`, `tinymp verify`."""
+"""The command line: `tinymp train`, `tinymp compare`, `tinymp bits`, `verify` and `bench`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tinymp import __version__
+from tinymp.cli.bench import bench
 from tinymp.cli.bits import bits
 from tinymp.cli.compare import compare
 from tinymp.cli.train import train
@@ -25,6 +26,7 @@ app.command(context_settings={"ignore_unknown_options": True})(bits)
 app.command()(train)
 app.command()(compare)
 app.command()(verify)
+app.command()(bench)
 
 
 def _print_version(wanted: bool) -> None:
