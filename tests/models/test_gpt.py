@@ -82,6 +82,10 @@ def test_dropout_acts_in_training_only() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match=r"width 12 and 5 heads.*heads must divide the width"):
         GPT(11, 8, width=12, heads=5)
+    for size in ({"vocabulary": 0}, {"context": 0}, {"layers": 0}, {"heads": -1}, {"width": 0}):
+        (name,) = size
+        with pytest.raises(ValueError, match=f"GPT was given {name} .*; it must be at least 1"):
+            GPT(**{"vocabulary": 11, "context": 8, **size})
     with pytest.raises(ValueError, match=r"shape \(1, 9\).*up to its context, 8"):
         small()(mp.zeros(1, 9, dtype=mp.int64))
     with pytest.raises(ValueError, match=r"shape \(9,\); it takes \(batch, time\)"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from collections.abc import Sequence
+from math import sqrt
 
 from tinymp.autograd import Tensor
-from tinymp.formats import DType, float32
+from tinymp.formats import DType, bool_, float32
+from tinymp.models.generation import generate
+from tinymp.models.key_value_cache import KeyValueCache
 from tinymp.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, init
 from tinymp.nn import functional as F
-from tinymp.ops import arange, softmax, where
+from tinymp.ops import arange, ones, tril
 
 
 class CausalSelfAttention(Module):
@@ -23,19 +26,26 @@ class CausalSelfAttention(Module):
         self.projection = Linear(width, width, dtype=dtype)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (b, t, width)."""
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """x: (b, t, width); with a cache, the positions that follow those in it."""
         b, t, width = x.shape
-        features = width // self.heads
         # (b, t, 3·width) → three of (b, heads, t, features)
-        split = self.query_key_value(x).reshape(b, t, 3, self.heads, features)
+        split = self.query_key_value(x).reshape(b, t, 3, self.heads, width // self.heads)
         query, key, value = (split[:, :, i].transpose(1, 2) for i in range(3))
-        scores = query @ key.transpose(2, 3) / sqrt(features)
-        position = arange(t, device=x.device)
-        is_past = position.reshape(t, 1) >= position
-        attention = self.dropout(softmax(where(is_past, scores, -inf), -1))
-        gathered = (attention @ value).transpose(1, 2).reshape(b, t, width)
-        out: Tensor = self.dropout(self.projection(gathered))
+        is_past = None
+        if cache is not None:
+            key, value = cache.append(key, value)
+            # The queries are the last t positions: the first of them sees all but t - 1 keys.
+            is_past = tril(ones(t, len(cache), dtype=bool_, device=x.device), len(cache) - t)
+        gathered = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=is_past,
+            is_causal=is_past is None,
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )
+        out: Tensor = self.dropout(self.projection(gathered.transpose(1, 2).reshape(b, t, width)))
         return out
 
 
@@ -45,17 +55,19 @@ class Block(Module):
     Source: Radford et al., Language Models are Unsupervised Multitask Learners (2019), section 2.3.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, dtype: DType | str) -> None:
-        self.norm_1 = LayerNorm(width, dtype=dtype)
+    def __init__(
+        self, width: int, heads: int, dropout: float, dtype: DType | str, eps: float = 1e-5
+    ) -> None:
+        self.norm_1 = LayerNorm(width, eps, dtype=dtype)
         self.attention = CausalSelfAttention(width, heads, dropout, dtype)
-        self.norm_2 = LayerNorm(width, dtype=dtype)
+        self.norm_2 = LayerNorm(width, eps, dtype=dtype)
         self.expand = Linear(width, 4 * width, dtype=dtype)
         self.contract = Linear(4 * width, width, dtype=dtype)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (b, t, width)."""
-        x = x + self.attention(self.norm_1(x))
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """x: (b, t, width); the cache is that of this block's attention."""
+        x = x + self.attention(self.norm_1(x), cache)
         hidden = F.gelu(self.expand(self.norm_2(x)), approximate="tanh")
         x = x + self.dropout(self.contract(hidden))
         return x
@@ -75,11 +87,12 @@ class GPT(Module):
         width: features of a position.
         layers: number of blocks.
         heads: parts in which each block attends; divides `width`.
-        dropout: probability with which a feature is dropped in training.
+        dropout: probability with which a feature or an attention weight is dropped in training.
         device, dtype: of the parameters.
+        eps: what layer normalisation adds to the variance.
 
     Raises:
-        ValueError: a width that the heads do not divide.
+        ValueError: a size below 1, or a width that the heads do not divide.
     """
 
     def __init__(
@@ -92,7 +105,12 @@ class GPT(Module):
         dropout: float = 0.0,
         device: str = "cpu",
         dtype: DType | str = float32,
+        eps: float = 1e-5,
     ) -> None:
+        sizes = {"vocabulary": vocabulary, "context": context, "width": width}
+        for name, size in {**sizes, "layers": layers, "heads": heads}.items():
+            if size < 1:
+                raise ValueError(f"GPT was given {name} {size}; it must be at least 1")
         if width % heads:
             raise ValueError(
                 f"GPT was given width {width} and {heads} heads; each head takes the same number "
@@ -102,8 +120,8 @@ class GPT(Module):
         self.token_table = Embedding(vocabulary, width, dtype=dtype)
         self.position_table = Embedding(context, width, dtype=dtype)
         self.dropout = Dropout(dropout)
-        self.blocks = ModuleList(Block(width, heads, dropout, dtype) for _ in range(layers))
-        self.norm = LayerNorm(width, dtype=dtype)
+        self.blocks = ModuleList(Block(width, heads, dropout, dtype, eps) for _ in range(layers))
+        self.norm = LayerNorm(width, eps, dtype=dtype)
         self._initialise()
         self.to(device)
 
@@ -116,19 +134,55 @@ class GPT(Module):
             elif name.endswith("bias"):
                 init.zeros_(parameter)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
         """tokens: (b, t), int64, t up to `context`.
+
+        `caches`, one a block, hold what earlier calls computed: then `tokens` are those that
+        follow, the logits theirs, and earlier and new ones together are up to `context`.
 
         Raises:
             ValueError: more tokens in a row than `context`, or not two dimensions.
         """
-        if tokens.ndim != 2 or tokens.shape[1] > self.context:
+        past = len(caches[0]) if caches else 0
+        if tokens.ndim != 2 or past + tokens.shape[1] > self.context:
+            after = f" after {past} in the cache" if past else ""
             raise ValueError(
-                f"GPT was given tokens of shape {tokens.shape}; it takes (batch, time) with a time "
-                f"of up to its context, {self.context}"
+                f"GPT was given tokens of shape {tokens.shape}{after}; it takes (batch, time) with "
+                f"a time of up to its context, {self.context}"
             )
-        positions = arange(tokens.shape[1], device=tokens.device)
+        positions = arange(past, past + tokens.shape[1], device=tokens.device)
         x = self.dropout(self.token_table(tokens) + self.position_table(positions))
-        for block in self.blocks:
-            x = block(x)
+        own: Sequence[KeyValueCache | None] = caches or [None] * len(self.blocks)
+        for block, cache in zip(self.blocks, own, strict=True):
+            x = block(x, cache)
         return F.linear(self.norm(x), self.token_table.weight)
+
+    def generate(
+        self,
+        tokens: Tensor,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        use_cache: bool = True,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Continue each row of `tokens`: (b, t) to (b, t + max_new_tokens), int64.
+
+        Each new token is drawn with probability softmax(logits / temperature); at temperature 0 it
+        is the likeliest. Where the text grows longer than `context`, the model sees its end only.
+        The model works in evaluation mode, and afterwards is in the mode in which it was.
+
+        Args:
+            tokens: the beginnings, t at least 1.
+            max_new_tokens: how many tokens to add.
+            temperature: 1 follows the model's probabilities, less prefers likely tokens more.
+            top_k: choose among this many likeliest tokens only; None for all.
+            use_cache: keep each layer's keys and values, so that a new token costs one position
+                instead of all. The logits differ by rounding errors only.
+            seed: of the random choices; None draws them from the default generator.
+
+        Raises:
+            ValueError: an empty beginning, or a setting out of range.
+            FloatingPointError: logits that are NaN or infinite.
+        """
+        return generate(self, tokens, max_new_tokens, temperature, top_k, use_cache, seed)
