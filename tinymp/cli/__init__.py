@@ -11,7 +11,9 @@ from tinymp import __version__
 from tinymp.cli.bench import bench
 from tinymp.cli.bits import bits
 from tinymp.cli.compare import compare
+from tinymp.cli.exercises import app as exercise_commands
 from tinymp.cli.train import train
+from tinymp.cli.tutorials import app as lesson_commands
 from tinymp.cli.verify import verify
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ app.command(context_settings={"ignore_unknown_options": True})(bits)
 app.command()(train)
 app.command()(compare)
 app.command()(verify)
+app.add_typer(lesson_commands)
+app.add_typer(exercise_commands)
 app.command()(bench)
 
 

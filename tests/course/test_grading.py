@@ -1,0 +1,89 @@
+"""Answers are graded by the tests of the source, in a process of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tinymp.course import Exercise, Report, check, grading
+from tinymp.course.exercises import read_exercise
+
+SOURCE = """# %% [markdown]
+# # 9z · Square
+
+# %% nbgrader={"grade": false, "grade_id": "9z-gap", "solution": true}
+def square(x):
+    ### BEGIN SOLUTION
+    return x * x
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "9z-two", "points": 1, "solution": false}
+assert square(2) == 4
+
+# %% nbgrader={"grade": true, "grade_id": "9z-law", "points": 2, "solution": false}
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.integers())
+def test_never_negative(x):
+    assert square(x) >= 0, f"square({x}) is negative"
+
+
+test_never_negative()
+### BEGIN HIDDEN TESTS
+assert square(3) == 9
+### END HIDDEN TESTS
+"""
+
+
+@pytest.fixture
+def exercise(tmp_path: Path) -> Exercise:
+    path = tmp_path / "9z_square.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    return read_exercise(path)
+
+
+def graded(exercise: Exercise, code: str, **options: bool | int) -> Report:
+    answer = exercise.path.with_name("answer.py")
+    text = exercise.stub().replace("raise NotImplementedError()", code)
+    answer.write_text(text, encoding="utf-8")
+    return check(exercise, answer, **options)  # type: ignore[arg-type]
+
+
+def test_points_are_earned_cell_by_cell(exercise: Exercise) -> None:
+    assert graded(exercise, "return x * x").earned == 3
+    report = graded(exercise, "return 2 * x")
+    assert (report.earned, report.points) == (1, 3)
+    error = report.results[1].error
+    assert "square(-1) is negative" in error
+    assert "x=-1" in error
+
+
+def test_hidden_tests_and_a_seed_are_for_those_who_ask(exercise: Exercise) -> None:
+    guess = "return {0: 0, 2: 4}.get(x, 1)"
+    assert graded(exercise, guess).earned == 3
+    assert graded(exercise, guess, hidden=True, seed=7).earned == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("raise NotImplementedError()", "not solved yet"),
+        ("return x *", "SyntaxError"),
+        ("import os; os._exit(3)", "ended early: exit code 3"),
+        ("raise SystemExit", "SystemExit"),
+    ],
+)
+def test_errors_are_told(exercise: Exercise, code: str, error: str) -> None:
+    report = graded(exercise, code)
+    assert report.earned == 0
+    assert all(error in result.error for result in report.results)
+
+
+def test_what_never_ends_is_stopped(exercise: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grading, "TIMEOUT", 3)
+    report = graded(exercise, "while True: pass")
+    assert [r.error for r in report.results] == ["did not end within 3 seconds"] * 2

@@ -1,0 +1,176 @@
+"""`tinymp exercises`: get the tasks, check answers, ask for hints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.syntax import Syntax
+from rich.table import Table
+
+from tinymp.cli.console import FAILED, bad_input, console
+from tinymp.course import Exercise, Report, check, exercises, find_exercise
+
+app = typer.Typer(
+    name="exercises",
+    help="The exercises of the lessons: get them, check your answers, ask for hints.",
+    no_args_is_help=True,
+)
+Task = Annotated[str, typer.Argument(help="A task, such as 1a.")]
+Folder = Annotated[Path, typer.Option("--dir", help="Folder of your answers.")]
+_FOLDER = Path("exercises")
+
+
+@app.command("init")
+def init(
+    folder: Annotated[Path, typer.Argument(help="A folder; it is made if need be.")] = _FOLDER,
+) -> None:
+    """Write a file with gaps for each task. Files that are there already stay as they are."""
+    with bad_input():
+        folder.mkdir(parents=True, exist_ok=True)
+        new = [exercise for exercise in exercises() if not _answer(folder, exercise).exists()]
+        for exercise in new:
+            _write(_answer(folder, exercise), exercise.stub())
+    screen = console()
+    screen.print(f"Wrote {len(new)} tasks to {folder}.")
+    screen.print(
+        "Fill the gaps with any editor; then: tinymp exercises check 1a"
+        + (f" --dir {folder}" if folder != _FOLDER else "")
+    )
+
+
+@app.command("list")
+def list_exercises() -> None:
+    """List the tasks, with the lesson they belong to and their points."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    table.add_column("title")
+    table.add_column("points", justify="right")
+    table.add_column("hints", justify="right")
+    for exercise in exercises():
+        numbers = str(exercise.points), str(len(exercise.hints))
+        table.add_row(exercise.task, exercise.title, *numbers)
+    table.add_row("", "all", str(sum(exercise.points for exercise in exercises())), "")
+    console().print(table)
+
+
+@app.command("check")
+def check_answers(
+    tasks: Annotated[
+        list[str] | None, typer.Argument(help="Tasks; all that the folder has if none is named.")
+    ] = None,
+    folder: Folder = _FOLDER,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Run hidden tests, too.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Draw the tests' examples from this seed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Run the tests on your answers; exit code 1 unless all of them pass."""
+    with bad_input():
+        if find_spec("hypothesis") is None:
+            raise RuntimeError(
+                "the tests need hypothesis, which is not installed; install it with: "
+                'pip install "tinymp[tutorials]"'
+            )
+        if tasks:
+            wanted = [find_exercise(task) for task in tasks]
+        else:
+            wanted = [x for x in exercises() if _answer(folder, x).exists()]
+        if not wanted:
+            raise FileNotFoundError(
+                f"{folder} has no answers; `tinymp exercises init {folder}` writes the tasks, "
+                "`--dir` names another folder"
+            )
+        with _missing(folder):
+            reports = [check(x, _answer(folder, x), hidden=hidden, seed=seed) for x in wanted]
+    earned, points = sum(r.earned for r in reports), sum(r.points for r in reports)
+    if as_json:
+        typer.echo(json.dumps([_plain(report) for report in reports], indent=1))
+    else:
+        _show(reports, earned, points)
+    if earned < points:
+        raise typer.Exit(FAILED)
+
+
+@app.command("hint")
+def hint(
+    task: Task, step: Annotated[int, typer.Option(min=1, help="1 is the gentlest.")] = 1
+) -> None:
+    """Show one hint of a task."""
+    with bad_input():
+        exercise = find_exercise(task)
+        hints = exercise.hints
+        if step > len(hints):
+            raise ValueError(f"task {exercise.task} has {len(hints)} hints, but not number {step}")
+    screen = console()
+    screen.print(f"Hint {step} of {len(hints)}. {hints[step - 1]}", markup=False)
+    then = "hint" if step < len(hints) else "solution"
+    option = f" --step {step + 1}" if then == "hint" else ""
+    screen.print(f"More: tinymp exercises {then} {exercise.task}{option}", style="dim")
+
+
+@app.command("solution")
+def solution(task: Task) -> None:
+    """Show the reference solution of a task."""
+    with bad_input():
+        exercise = find_exercise(task)
+    console().print(Syntax(exercise.solution(), "python", background_color="default"))
+
+
+@app.command("reset")
+def reset(task: Task, folder: Folder = _FOLDER) -> None:
+    """Begin a task again; your answer is kept beside it, in a file that ends in .old."""
+    with bad_input():
+        exercise = find_exercise(task)
+        answer = _answer(folder, exercise)
+        folder.mkdir(parents=True, exist_ok=True)
+        if answer.exists():
+            answer.replace(answer.with_suffix(".py.old"))
+        _write(answer, exercise.stub())
+    console().print(f"{answer} is as it was at the beginning.")
+
+
+def _answer(folder: Path, exercise: Exercise) -> Path:
+    return folder / exercise.path.name
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def _missing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error.filename} is not there; `tinymp exercises init {folder}` writes it"
+        ) from None
+
+
+def _plain(report: Report) -> dict[str, object]:
+    return {
+        "task": report.task,
+        "earned": report.earned,
+        "points": report.points,
+        "tests": [vars(result) for result in report.results],
+    }
+
+
+def _show(reports: list[Report], earned: int, points: int) -> None:
+    screen = console()
+    for report in reports:
+        done = report.earned == report.points
+        style = "green" if done else "yellow"
+        screen.print(f"{report.task}  {report.earned} of {report.points} points", style=style)
+        for result in report.results:
+            if result.error:
+                screen.print(f"    {result.name}: ".replace("\n", " "), markup=False, end="")
+                screen.print(result.error.replace("\n", "\n    "), markup=False)
+    screen.print(f"{earned} of {points} points.", style="bold")
