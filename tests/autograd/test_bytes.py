@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinymp as mp
-from tinymp.autograd.graph import Saved
+from tinymp.autograd.plan import Saved
 
 LAYERS, WIDTH, BATCH = 40, 512, 1024
 

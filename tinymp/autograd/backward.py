@@ -116,14 +116,15 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
 
 def _after_hooks(source: Source, storage: Array) -> Array:
     """The complete gradient of `source`, once its hooks have seen, and perhaps replaced, it."""
+    if not source.hooks:
+        return storage
     dtype = gradient_dtype(source.dtype)
     for hook in tuple(source.hooks.values()):
         replaced = hook(Tensor(storage, dtype))
         if replaced is not None:
             _check_gradient(replaced, source, "a hook returned")
             storage = rounded(replaced._values(), dtype, active_rounding())
-    # Hooks may keep what they saw, and a leaf's gradient must be its own.
-    return storage.copy() if source.hooks else storage
+    return storage.copy()  # hooks may keep what they saw, and a leaf's gradient must be its own
 
 
 def _check_gradient(gradient: Any, source: Source, did_what: str) -> None:

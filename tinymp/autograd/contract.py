@@ -1,18 +1,34 @@
-"""The dtype contract of an operation, filled in for operands of given dtypes."""
+"""The dtype contract of an operation, filled in for operands of given dtypes, and carried out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinymp.autograd.op import Op, View
-from tinymp.autograd.tensor import Tensor
-from tinymp.formats import DType, bool_, float32, int64, promote, promote_ranked, unpack
+from tinymp.autograd.plan import Plan, Saved
+from tinymp.autograd.tensor import Tensor, kind_of
+from tinymp.formats import (
+    DType,
+    RoundingState,
+    bool_,
+    float32,
+    gradient_dtype,
+    int64,
+    promote,
+    promote_ranked,
+    rounded,
+    unpack,
+)
 from tinymp.numerics.accumulation import active_accumulator
 from tinymp.numerics.kit import Packed, compute_type, kit
+from tinymp.numerics.quiet import QUIET
+
+if TYPE_CHECKING:
+    from tinymp.autograd.graph import Node
 
 Array = Any
 Operand = Tensor | float | int | bool | None
@@ -32,10 +48,17 @@ class Contract:
         compute: NumPy type of the values that the rules see.
         result: dtype to which the result is rounded, once; `dtype` where the operation or autocast
             asks for one.
-        views: for each operand, a function that shows it to the forward rule.
+        kinds: kind of the result: unrecorded or recorded, with axes or without.
+        views: for each operand, a function that shows it to the forward rule; None where each is
+            shown as it is held.
+        rounds: whether a tensor in it is held in a format narrower than the rules compute in.
+        plan: what backward will do; None where no input wants a gradient, or none can be had.
     """
 
-    __slots__ = ("accumulator", "compute", "device", "op", "result", "views", "xp")
+    __slots__ = (
+        "accumulator", "compute", "device", "kinds", "op", "plan", "result", "rounds", "views",
+        "xp",
+    )  # fmt: skip
 
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
         self.op = op
@@ -49,9 +72,66 @@ class Contract:
         elif dtype is not None and common.is_float:
             self.result = promote(common, dtype)  # autocast to float32 leaves float64 alone
         self.device = next(x._device for x in operands if isinstance(x, Tensor))
+        self.kinds = [
+            [kind_of(self.result, self.device, is_scalar, recorded) for is_scalar in (False, True)]
+            for recorded in (False, True)
+        ]
         self.accumulator = active_accumulator()
         self.xp = kit(self.device.name, self.accumulator)
-        self.views = [self._view(x, op.input(i)) for i, x in enumerate(operands)]
+        views = [self._view(x, op.input(i)) for i, x in enumerate(operands)]
+        self.views = None if all(view is _as_held for view in views) else views
+        held = [self.result, *[x.dtype for x in operands if isinstance(x, Tensor)]]
+        self.rounds = any(dtype.storage != compute_type(dtype) for dtype in held)
+        wanted = [isinstance(x, Tensor) and x.requires_grad for x in operands]
+        plan = Plan(op, wanted if self.result.is_float else [])
+        self.plan = plan if plan.rules else None
+
+    def forward(
+        self, operands: tuple[Operand, ...], attributes: dict[str, Any], rounding: RoundingState
+    ) -> Array:
+        """The result as storage, rounded once; residuals are added to `attributes`."""
+        op = self.op
+        out = QUIET.run(op.forward, self.xp, *self.shown(operands), **attributes)
+        if op.residuals:
+            out, *residuals = out
+            attributes.update(zip(op.residuals, residuals, strict=True))
+        if type(out) is np.ndarray and out.dtype is self.result.storage:
+            return out  # what `rounded` would say of most, too
+        return out if op.forward_on == "words" else rounded(out, self.result, rounding)
+
+    def shown(self, operands: Sequence[Operand]) -> list[Any]:
+        """The operands as the forward rule sees them."""
+        if self.views is None:
+            return [x._array for x in operands]  # type: ignore[union-attr]
+        return [view(x) for view, x in zip(self.views, operands, strict=True)]
+
+    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> list[Array]:
+        """The gradient of each input that wants one, as storage, rounded once to its dtype.
+
+        `g`: the gradient of the result of `node`, as storage. `saved`: what the rules asked for.
+        """
+        assert self.plan is not None  # else there is no node
+        view = self.op.backward_on
+        g = self.seen(g, gradient_dtype(self.result), view)
+        needed = {name: self._restored(name, kept) for name, kept in saved.items()}
+        several: dict[Any, tuple[Array, ...]] = {}
+        gradients = []
+        for position, rule, index in self.plan.rules:
+            if rule not in several:
+                needed["position"] = position
+                needs = [needed[name] for name in rule.needs]
+                found = QUIET.run(rule.function, self.xp, g, *needs)
+                if index is not None:
+                    several[rule] = found
+            gradient = found if index is None else several[rule][index]
+            if view != "words":
+                source = node.sources[position]
+                assert source is not None  # it is wanted
+                if gradient.shape != source.shape:
+                    gradient = QUIET.run(unbroadcast, self.xp, gradient, source.shape)
+                gradient = rounded(gradient, gradient_dtype(source.dtype), node.rounding)
+            gradients.append(gradient)
+        return gradients
 
     def seen(self, storage: Array, dtype: DType, view: View) -> Array:
         """A storage as a rule sees it: words, words with their dtype, or decoded values."""
@@ -73,6 +153,23 @@ class Contract:
         if view == "words" or held_as_computed or name in self.op.undecoded:
             return _as_held
         return lambda tensor: self.seen(tensor._array, tensor.dtype, view)
+
+    def _restored(self, name: str, kept: Any) -> Any:
+        """What a gradient rule sees of something saved."""
+        if not isinstance(kept, Saved):
+            return kept
+        if name in self.op.undecoded:
+            return kept.storage
+        return self.seen(kept.storage, kept.dtype, self.op.backward_on)
+
+
+def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:
+    """`gradient` summed over the axes along which an input of `shape` was repeated."""
+    if gradient.shape == shape:
+        return gradient
+    added = gradient.ndim - len(shape)
+    stretched = [added + i for i, n in enumerate(shape) if n == 1 != gradient.shape[added + i]]
+    return xp.sum(gradient, (*range(added), *stretched), True).reshape(shape)
 
 
 def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:

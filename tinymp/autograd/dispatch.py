@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from tinymp.autograd.contract import Contract, Operand
-from tinymp.autograd.graph import Node, Saved
+from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
-from tinymp.autograd.tensor import Tensor, Version
-from tinymp.formats import active_rounding, rounded
+from tinymp.autograd.tensor import Tensor, Version, new_tensor
+from tinymp.formats import RoundingState, active_rounding
 from tinymp.numerics.accumulation import ACCUMULATOR
-from tinymp.numerics.quiet import quietly
 
 Array = Any
+
+_NOTHING_TO_ROUND = RoundingState()
 
 
 def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
@@ -42,63 +43,40 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     if contract is None:
         contract = op.contracts[key] = Contract(op, operands, dtype)
 
-    arrays = [view(x) for view, x in zip(contract.views, operands, strict=True)]
+    rounding = active_rounding() if contract.rounds else _NOTHING_TO_ROUND
     try:
-        out = quietly(op.forward, contract.xp, *arrays, **attributes)
+        out = contract.forward(operands, attributes, rounding)
     except (TypeError, ValueError, OverflowError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         advice = "; lengths must be equal or 1, counted from the last dimension"
         broadcast = "broadcast" in str(error)
         raise kind(f"{_call(op, operands)}: {error}{advice if broadcast else ''}") from None
-    if op.residuals:
-        out, *residuals = out
-        attributes.update(zip(op.residuals, residuals, strict=True))
-
+    recorded = contract.plan is not None and GRAD_ENABLED.get()
+    result = new_tensor(out, contract.kinds[recorded][out.ndim == 0])
     if op.forward_on == "words":
-        result = Tensor(out, contract.result, version=_version_of_view(out, operands))
-    else:
-        out = rounded(out, contract.result, active_rounding())
-        result = Tensor(out, contract.result, contract.device)
-    if GRAD_ENABLED.get() and contract.result.kind == "float":
-        _record(contract, operands, attributes, result)
+        result._version = _version_of_view(out, operands)
+    if recorded:
+        result.node = _node(contract, operands, attributes, result, rounding)
     for observer in OBSERVERS.get():
         observer.forward(contract, operands, attributes, result)
     return result
 
 
-def _record(
-    contract: Contract, operands: tuple[Operand, ...], known: dict[str, Any], result: Tensor
-) -> None:
-    """Make the node of `result`, if an input wants a gradient, with what the rules ask for."""
-    op = contract.op
-    rules = [
-        op.rule(i) if isinstance(x, Tensor) and x.requires_grad else None
-        for i, x in enumerate(operands)
-    ]
-    needs = {name for rule in rules if rule is not None for name in rule.needs} - {"position"}
-    if not needs and not any(rules):
-        return
-    saved = {
-        name: known[name] if name in known else _asked(op, name, operands, result) for name in needs
-    }
-    sources = [
-        x.node or x if rule is not None and isinstance(x, Tensor) else None
-        for x, rule in zip(operands, rules, strict=True)
-    ]
-    result.node = Node(contract, sources, saved, result, active_rounding())
-    result.requires_grad = True
-
-
-def _asked(op: Op, name: str, operands: tuple[Operand, ...], result: Tensor) -> Any:
-    """What a gradient rule means by `name`, in the form in which it is kept."""
-    if name == "out":
-        return Saved(result)
-    if name == "shapes":
-        return [x.shape for x in operands if isinstance(x, Tensor)]
-    x = operands[op.inputs.index(name.removesuffix("_shape"))]
-    if name.endswith("_shape"):
-        return x.shape if isinstance(x, Tensor) else ()
-    return Saved(x) if isinstance(x, Tensor) else x
+def _node(
+    contract: Contract,
+    operands: tuple[Operand, ...],
+    known: dict[str, Any],
+    result: Tensor,
+    rounding: RoundingState,
+) -> Node:
+    """The node of `result`: where its gradients go, and what their rules ask for."""
+    plan: Any = contract.plan
+    sources: list[Any] = [None] * len(operands)
+    for position, _, _ in plan.rules:
+        x: Any = operands[position]
+        sources[position] = x.node or x
+    saved = plan.keep(operands, known, result) if plan.names else {}
+    return Node(contract, sources, saved, result._array.shape, rounding)
 
 
 def _version_of_view(out: Array, operands: tuple[Operand, ...]) -> Version | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 Rule = Callable[..., Any]
@@ -52,6 +52,10 @@ class Op:
     `residuals`
         names of arrays that `forward` returns after its result, kept for backward unrounded.
 
+    `together`
+        a rule that gives the gradients of several inputs at once, as a tuple in the order of their
+        names, because they share work.
+
     A forward rule with `*xs` takes any number of inputs; the gradient rule `xs` serves each of
     them and may name `position` and `shapes` (of all inputs).
     """
@@ -67,6 +71,7 @@ class Op:
         autocast: Category = "follow",
         undecoded: tuple[str, ...] = (),
         residuals: tuple[str, ...] = (),
+        together: Mapping[tuple[str, ...], Rule] | None = None,
         **gradients: Rule,
     ) -> None:
         signature = inspect.signature(forward).parameters
@@ -83,7 +88,10 @@ class Op:
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.optional = tuple(name for name in self.inputs if signature[name].default is None)
         self.attributes = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        self.gradients = {name: GradientRule(self, name, rule) for name, rule in gradients.items()}
+        written: dict[tuple[str, ...], Rule] = {(name,): rule for name, rule in gradients.items()}
+        written.update(together or {})
+        rules = [GradientRule(self, inputs, rule) for inputs, rule in written.items()]
+        self.gradients = {name: rule for rule in rules for name in rule.inputs}
         self.rules = tuple(self.gradients.get(name) for name in self.inputs)
         OPS[name] = self
         #: The contracts worked out so far, by the kinds of the operands.
@@ -102,20 +110,21 @@ class Op:
 
 
 class GradientRule:
-    """A gradient rule and the names of what it needs from the forward pass."""
+    """A gradient rule, the inputs it serves, and the names of what it needs from forward."""
 
-    __slots__ = ("function", "needs")
+    __slots__ = ("function", "inputs", "needs")
 
-    def __init__(self, op: Op, name: str, function: Rule) -> None:
+    def __init__(self, op: Op, inputs: tuple[str, ...], function: Rule) -> None:
         self.function = function
+        self.inputs = inputs
         self.needs = tuple(inspect.signature(function).parameters)[2:]
         known = {"out", *op.inputs, *op.attributes, *op.residuals}
         known |= {f"{x}_shape" for x in op.inputs}
         known |= {"position", "shapes"} if op.variadic else set()
         unknown = [need for need in self.needs if need not in known]
-        if name not in op.inputs or unknown:
+        if unknown or not set(inputs) <= set(op.inputs):
             raise TypeError(
-                f"op {op.name!r}: the gradient rule {name!r} asks for "
+                f"op {op.name!r}: the gradient rule of {', '.join(map(repr, inputs))} asks for "
                 f"{unknown or 'no known input'}; the inputs are {list(op.inputs)} and a rule may "
                 f"ask for {sorted(known)}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -37,6 +38,27 @@ class Version:
         self.count = 0
 
 
+class Kind:
+    """What an operation asks of an operand before it computes; there is one object for each kind.
+
+    Attributes:
+        dtype, device: of the storage.
+        is_scalar: whether it has no axes.
+        requires_grad: whether backward is to reach it.
+    """
+
+    __slots__ = ("device", "dtype", "is_scalar", "requires_grad")
+
+    def __init__(self, dtype: DType, device: Device, is_scalar: bool, requires_grad: bool) -> None:
+        self.dtype = dtype
+        self.device = device
+        self.is_scalar = is_scalar
+        self.requires_grad = requires_grad
+
+
+kind_of = cache(Kind)
+
+
 class Tensor(TensorMethods):
     """An n-dimensional array of one dtype that remembers how it was computed.
 
@@ -46,7 +68,6 @@ class Tensor(TensorMethods):
 
     Attributes:
         dtype: the format of every element.
-        requires_grad: whether backward computes a gradient for this tensor.
         grad: the gradient, a Tensor, after `backward` reached this leaf; else None.
         node: the operation that made it; None for a leaf.
     """
@@ -55,13 +76,12 @@ class Tensor(TensorMethods):
         "__weakref__",
         "_array",
         "_device",
+        "_version",
         "dtype",
         "grad",
         "hooks",
         "kind",
         "node",
-        "requires_grad",
-        "version",
     )
 
     def __init__(
@@ -74,14 +94,12 @@ class Tensor(TensorMethods):
     ) -> None:
         self._array = storage
         self._device = device or device_of(storage)
+        self._version = version
         self.dtype = dtype
-        self.version = version or Version()
-        #: All that an operation's dtype contract depends on.
-        self.kind = (dtype, storage.ndim == 0, self._device)
-        self.requires_grad = False
+        self.kind = kind_of(dtype, self._device, storage.ndim == 0, False)
         self.grad: Tensor | None = None
         self.node: Node | None = None
-        self.hooks: dict[int, Hook] = {}
+        self.hooks: dict[int, Hook] | None = None
         if requires_grad:
             self.requires_grad_()
 
@@ -90,7 +108,8 @@ class Tensor(TensorMethods):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of every axis."""
-        return tuple(self._array.shape)
+        shape: tuple[int, ...] = self._array.shape
+        return shape
 
     @property
     def ndim(self) -> int:
@@ -118,6 +137,13 @@ class Tensor(TensorMethods):
         return self.node is None
 
     @property
+    def version(self) -> Version:
+        """How often the storage was changed in place; made when someone first asks."""
+        if self._version is None:
+            self._version = Version()
+        return self._version
+
+    @property
     def storage(self) -> Array:
         """The packed array as held, read-only (but CuPy knows no such thing: do not write)."""
         view = self._array.view()
@@ -139,12 +165,21 @@ class Tensor(TensorMethods):
                 "shape must stay"
             )
         self._array, self._device, self.dtype = other._array, other._device, other.dtype
-        self.kind = other.kind
+        self.kind = kind_of(other.dtype, other._device, other.ndim == 0, self.requires_grad)
         self.version.count += 1
 
     def detach(self) -> Tensor:
         """A tensor on the same storage that takes no gradient and ends the graph here."""
         return self.data
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether backward computes a gradient for this tensor, or passes through it."""
+        return self.kind.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.requires_grad_(requires_grad)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` of a leaf and return the tensor itself."""
@@ -159,7 +194,7 @@ class Tensor(TensorMethods):
                 f"requires_grad_ was called on a {self.dtype.name} tensor; only floating-point "
                 "tensors have gradients"
             )
-        self.requires_grad = requires_grad
+        self.kind = kind_of(self.dtype, self._device, self.ndim == 0, bool(requires_grad))
         return self
 
     # Its values (as users see them: ops.values)
@@ -207,7 +242,8 @@ class Tensor(TensorMethods):
                 "register_hook was called on a tensor that does not require a gradient; none will "
                 "arrive; set requires_grad=True first"
             )
-        hooks = (self.node or self).hooks
+        source = self.node or self
+        hooks = source.hooks = {} if source.hooks is None else source.hooks
         key = next(_registration)
         hooks[key] = hook
 
@@ -231,3 +267,15 @@ class Tensor(TensorMethods):
     __hash__ = object.__hash__
     # Let NumPy arrays on the left hand the operation over to us.
     __array_ufunc__ = None
+
+
+def new_tensor(storage: Array, kind: Kind) -> Tensor:
+    """A tensor of a kind that is known: what `Tensor(...)` makes, without its questions."""
+    tensor = Tensor.__new__(Tensor)
+    tensor._array = storage
+    tensor._device = kind.device
+    tensor._version = None
+    tensor.dtype = kind.dtype
+    tensor.kind = kind
+    tensor.grad = tensor.node = tensor.hooks = None
+    return tensor

@@ -10,7 +10,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from tinymp.autograd import Tensor
-from tinymp.autograd.graph import Node, Saved
+from tinymp.autograd.graph import Node
+from tinymp.autograd.plan import Saved
 from tinymp.inspect.text import percent, table
 from tinymp.nn import Module
 from tinymp.optim import Optimizer

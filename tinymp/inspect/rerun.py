@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Op, Tensor
-from tinymp.autograd.contract import Contract, Operand
-from tinymp.autograd.graph import Node, Saved, unbroadcast
+from tinymp.autograd.contract import Contract, Operand, unbroadcast
+from tinymp.autograd.graph import Node
+from tinymp.autograd.plan import Saved
 from tinymp.formats import DType, float64, gradient_dtype, unpack
 from tinymp.numerics.kit import Packed
 from tinymp.numerics.quiet import quietly
@@ -27,8 +28,7 @@ def unrounded(
     contract: Contract, operands: tuple[Operand, ...], attributes: Mapping[str, Any]
 ) -> Array:
     """The result of an operation in its compute dtype, before it was rounded to the result's."""
-    seen = [view(x) for view, x in zip(contract.views, operands, strict=True)]
-    return _forward(contract, seen, attributes)["out"]
+    return _forward(contract, contract.shown(operands), attributes)["out"]
 
 
 def in_float64(
@@ -50,7 +50,7 @@ def in_float64(
         elif isinstance(x, Tensor):
             seen.append(x._array.astype(np.float64))  # integers among floats
         else:
-            seen.append(contract.views[i](x))
+            seen.append(x.item() if isinstance(x, np.generic) else x)
     return _forward(contract, seen, attributes)
 
 
@@ -92,14 +92,15 @@ def run_gradients(node: Node, g: Any, needed: Callable[[str], Any]) -> list[Arra
 
     Broadcasting is undone, nothing is rounded.
     """
-    op, xp = node.contract.op, node.contract.xp
+    xp, plan = node.contract.xp, node.contract.plan
+    assert plan is not None  # else there were no node
     gradients = []
-    for position, source in enumerate(node.sources):
-        rule = op.rule(position)
-        if source is None or rule is None:
-            continue
+    for position, rule, index in plan.rules:
         needs = [position if name == "position" else needed(name) for name in rule.needs]
         gradient = quietly(rule.function, xp, g, *needs)
+        source = node.sources[position]
+        assert source is not None  # it has a rule in the plan
+        gradient = gradient if index is None else gradient[index]
         gradients.append(unbroadcast(xp, gradient, source.shape))
     return gradients
 
