@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tinymp"
 FLOORS = [
     "devices", "formats", "numerics", "autograd", "ops", "nn", "optim", "amp", "inspect", "data",
-    "models", "train", "testing", "bench", "course", "cli",
+    "models", "train", "testing", "lab", "bench", "course", "cli",
 ]  # fmt: skip
 
 

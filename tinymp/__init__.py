@@ -194,7 +194,7 @@ from tinymp.ops import (
 )
 
 if TYPE_CHECKING:
-    from tinymp import amp, data, inspect, models, nn, optim, testing, train
+    from tinymp import amp, data, inspect, lab, models, nn, optim, testing, train
     from tinymp.testing import gradcheck
 
 __version__ = "0.1.0"
@@ -211,22 +211,22 @@ __all__ = [
     "flatten", "flip", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "floor",
     "formats", "from_numpy", "full", "gather", "ge", "gelu", "grad", "gradcheck", "group_norm",
     "gt", "hardtanh", "huber_loss", "index_select", "inspect", "int64", "is_grad_enabled",
-    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "linear",
-    "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max", "max_pool1d",
-    "max_pool2d", "maximum", "mean", "median", "min", "minimum", "mm", "models", "moveaxis",
-    "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss", "nn", "no_grad", "norm",
-    "numerics", "ones", "ones_like", "ops", "optim", "outer", "pad", "permute", "pow", "prod",
-    "rand", "randn", "reciprocal", "relu", "reshape", "rms_norm", "roll", "round", "rounding",
-    "rsqrt", "scaled_dot_product_attention", "scatter_add", "set_rounding", "sigmoid", "sign",
-    "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt",
+    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "lab", "layer_norm", "le", "leaky_relu",
+    "linear", "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max",
+    "max_pool1d", "max_pool2d", "maximum", "mean", "median", "min", "minimum", "mm", "models",
+    "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss", "nn", "no_grad",
+    "norm", "numerics", "ones", "ones_like", "ops", "optim", "outer", "pad", "permute", "pow",
+    "prod", "rand", "randn", "reciprocal", "relu", "reshape", "rms_norm", "roll", "round",
+    "rounding", "rsqrt", "scaled_dot_product_attention", "scatter_add", "set_rounding", "sigmoid",
+    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt",
     "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t",
     "take_along_dim", "tan", "tanh", "tensor", "testing", "tile", "to", "topk", "trace", "train",
     "transpose", "tril", "triu", "trunc", "unbind", "unsqueeze", "value_and_grad", "var", "view",
     "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
-_ON_DEMAND = ("amp", "data", "inspect", "models", "nn", "optim", "testing", "train")
+_ON_DEMAND = ("amp", "data", "inspect", "lab", "models", "nn", "optim", "testing", "train")
 
 
 def __getattr__(name: str) -> Any:

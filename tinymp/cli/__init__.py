@@ -1,4 +1,4 @@
-"""The command line: `tinymp train`, `tinymp compare`, `tinymp bits`, `verify` and `bench`."""
+"""The `tinymp` command: bits, train, compare, verify, lab, bench, lessons and exercises."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tinymp.cli.bench import bench
 from tinymp.cli.bits import bits
 from tinymp.cli.compare import compare
 from tinymp.cli.exercises import app as exercise_commands
+from tinymp.cli.lab import lab
 from tinymp.cli.train import train
 from tinymp.cli.tutorials import app as lesson_commands
 from tinymp.cli.verify import verify
@@ -28,6 +29,7 @@ app.command(context_settings={"ignore_unknown_options": True})(bits)
 app.command()(train)
 app.command()(compare)
 app.command()(verify)
+app.command()(lab)
 app.add_typer(lesson_commands)
 app.add_typer(exercise_commands)
 app.command()(bench)
