@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinymp.devices import get_device
 from tinymp.formats import (
     DTYPES,
     bfloat16,
     bool_,
+    decode,
     encode,
+    float8_e4m3fn,
     float16,
     float32,
     float64,
@@ -92,3 +96,34 @@ def test_large_integers_do_not_round_through_float64():
 def test_saturation():
     values = np.array([1e9, -np.inf], np.float32)
     assert pack(values, float16, saturate=True).tolist() == [65504.0, -65504.0]
+
+
+@given(
+    axes=st.permutations(range(4)),
+    steps=st.tuples(*[st.sampled_from([1, 2, -1, -2])] * 4),
+    repeated=st.booleans(),
+    dtype=st.sampled_from([float16, bfloat16, float8_e4m3fn]),
+)
+def test_any_layout_is_followed(axes, steps, repeated, dtype):
+    """Turned, cut, mirrored and repeated arrays: each element stays in its place."""
+    values = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5).transpose(axes)
+    values = values[tuple(slice(None, None, step) for step in steps)]
+    if repeated:
+        values = np.broadcast_to(values[:1], (3, *values.shape[1:]))
+    plain = np.ascontiguousarray(values)
+    words = encode(values, dtype, "nearest_even")
+    np.testing.assert_array_equal(words, encode(plain, dtype, "nearest_even"))
+    turned = words.transpose(1, 3, 0, 2)
+    np.testing.assert_array_equal(decode(turned, dtype), decode(turned.copy(), dtype))
+
+
+def test_a_turned_matrix_keeps_its_layout():
+    """What was stored transposed is decoded in the order of its memory, and not copied first."""
+    storage = pack(np.ones((300, 200), np.float32).T, float16)
+    assert storage.T.flags.c_contiguous
+    assert unpack(storage, float16).T.flags.c_contiguous
+
+
+def test_what_is_packed_owns_its_memory(narrow):
+    assert pack(np.ones(3, np.float32), narrow).base is None
+    assert unpack(np.ones(3, narrow.storage), narrow).base is None

@@ -40,11 +40,11 @@ def decode(words: Any, dtype: DType | str) -> Array:
             "to convert values, use encode"
         )
     words = np.asarray(words) if isinstance(words, np.generic) else words
-    return values_of_words(words.view(dtype.words), dtype)
+    return values_of(words, dtype)
 
 
-def values_of_words(words: Array, dtype: DType) -> Array:
-    """Return ``decode`` of an array of words, without its conveniences and checks."""
+def values_of(words: Array, dtype: DType) -> Array:
+    """Return ``decode`` of an array of words or storage, without its conveniences and checks."""
     if isinstance(words, np.ndarray):
         return decode_fast(words, dtype)
-    return decode_rule(words, dtype)
+    return decode_rule(words.view(dtype.words), dtype)

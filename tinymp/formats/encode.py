@@ -58,24 +58,24 @@ def encode(
     values = _float_array(values)
     if random_words is not None:
         _check_random_words(random_words, values)
-    return round_to_words(values, dtype, mode, saturate, random_words)
+    return round_to_storage(values, dtype, mode, saturate, random_words).view(dtype.words)
 
 
-def round_to_words(
+def round_to_storage(
     values: Array,
     dtype: DType,
     mode: str,
     saturate: bool = False,
     random_words: Array | None = None,
 ) -> Array:
-    """Return ``encode`` of a float32 or float64 array, without its conveniences and checks."""
+    """Return ``encode`` of a float32 or float64 array as it is stored, without the checks."""
     if values.dtype == dtype.storage:
-        return values.view(dtype.words)
+        return values
     if mode == "stochastic" and random_words is None:
         random_words = _draw_random_words(values)
     if isinstance(values, np.ndarray):
         return encode_fast(values, dtype, mode, saturate, random_words)
-    return encode_rule(values, dtype, mode, saturate, random_words)
+    return encode_rule(values, dtype, mode, saturate, random_words).view(dtype.storage)
 
 
 def _draw_random_words(values: Array) -> Array:

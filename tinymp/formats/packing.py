@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinymp.devices import device_of
-from tinymp.formats.decode import values_of_words
+from tinymp.formats.decode import values_of
 from tinymp.formats.dtype import DType, dtype_of, float64
-from tinymp.formats.encode import round_to_words
+from tinymp.formats.encode import round_to_storage
 from tinymp.formats.rounding import RoundingState
 from tinymp.formats.rule import Array
 
@@ -28,13 +28,12 @@ def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = 
     """
     if values.dtype == dtype.storage:
         return values
-    if not dtype.is_float:
+    if dtype.kind != "float":
         with np.errstate(invalid="ignore"):  # NaN and infinity have no integer to become
             return values.astype(dtype.storage)
     if values.dtype.kind != "f":
         values = _float_of_integer(values)
-    words = round_to_words(values, dtype, mode or dtype.default_rounding, saturate)
-    return words.view(dtype.storage)
+    return round_to_storage(values, dtype, mode or dtype.default_rounding, saturate)
 
 
 def rounded(values: Array, dtype: DType, rounding: RoundingState) -> Array:
@@ -49,12 +48,12 @@ def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
 
     Storage that already is of the ``compute`` type is returned as it is, not copied.
     """
-    if storage.dtype == compute or not dtype.is_float:
+    if storage.dtype == compute or dtype.kind != "float":
         return storage
-    values = values_of_words(storage.view(dtype.words), dtype)
+    values = values_of(storage, dtype)
     if values.dtype == compute:
         return values
-    return round_to_words(values, dtype_of(compute), "nearest_even").view(compute)
+    return round_to_storage(values, dtype_of(compute), "nearest_even")
 
 
 def _float_of_integer(values: Array) -> Array:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import numpy as np
+
+_IS_QUIET = ContextVar("tinymp_is_quiet", default=False)
 
 
 class _QuietContext(threading.local):
@@ -20,13 +22,20 @@ class _QuietContext(threading.local):
     def __init__(self) -> None:
         context = copy_context()
         context.run(np.seterr, all="ignore")
+        context.run(_IS_QUIET.set, True)
         self.run = context.run
 
 
-#: `QUIET.run(function, *arguments)` is `quietly`, without the cost of one more call.
+#: `QUIET.run(function, *arguments)` is `quietly`, without the cost of one more call. It cannot be
+#: nested.
 QUIET = _QuietContext()
 
 
 def quietly(function: Any, *arguments: Any, **attributes: Any) -> Any:
-    """Result of `function(*arguments, **attributes)` with NumPy's warnings off."""
+    """Result of `function(*arguments, **attributes)` with NumPy's warnings off.
+
+    May be called by a function that runs quietly itself.
+    """
+    if _IS_QUIET.get():
+        return function(*arguments, **attributes)
     return QUIET.run(function, *arguments, **attributes)
