@@ -17,7 +17,7 @@ def test_a_lesson_is_found_by_number_name_or_part() -> None:
         assert find_lesson(name) == first
 
 
-@pytest.mark.parametrize(("name", "said"), [("tensorflow", "no lesson")])
+@pytest.mark.parametrize(("name", "said"), [("tensorflow", "no lesson"), ("_", "more than one")])
 def test_what_is_no_lesson_is_refused(name: str, said: str) -> None:
     with pytest.raises(ValueError, match=rf"{said} .*expected one of 01_floats"):
         find_lesson(name)
