@@ -15,27 +15,44 @@ Array = Any
 
 
 def _rows(
-    xp: Any, labels: Array, weight: Array, ignore_index: int, dtype: Any
+    xp: Any, labels: Array, weight: Array, ignore_index: int | None, dtype: Any
 ) -> tuple[Array, Array, Array]:
-    """Which rows count, their labels (0 for the others), and the weights of these labels."""
+    """Which rows count, their labels (0 for the others), and the weights of these labels.
+
+    The first is None where all do (`ignore_index` is None), the last where all weights are 1.
+    """
+    if ignore_index is None:
+        return None, labels, None if weight is None else weight[labels]
     counts = labels != ignore_index
     labels = xp.where(counts, labels, 0)
     each = counts.astype(dtype) if weight is None else xp.where(counts, weight[labels], 0)
     return counts, labels, each
 
 
-def _reduced(xp: Any, losses: Array, each: Array, reduction: str) -> Array:
+def _chosen(xp: Any, x: Array, labels: Array) -> Array:
+    """In each row, the element that the label names."""
+    return x[xp.arange(len(labels)), labels]
+
+
+def _reduced(xp: Any, losses: Array, counts: Array, each: Array, reduction: str) -> Array:
     """The mean is that of the rows that count, by their weights."""
+    if counts is not None:
+        losses = xp.where(counts, losses, 0)
     if reduction == "none":
         return losses
     total = xp.sum(losses)
-    return total / xp.sum(each) if reduction == "mean" else total
+    return total / _total(xp, losses, each) if reduction == "mean" else total
 
 
-def _spread(xp: Any, g: Array, each: Array, reduction: str) -> Array:
+def _total(xp: Any, rows: Array, each: Array) -> Array | int:
+    """The weights of all rows together."""
+    return len(rows) if each is None else xp.sum(each)
+
+
+def _spread(xp: Any, g: Array, labels: Array, each: Array, reduction: str) -> Array:
     """The gradient that each loss receives, as a column."""
     if reduction == "mean":
-        g = g / xp.sum(each)
+        g = g / _total(xp, labels, each)
     return g[:, None] if reduction == "none" else g
 
 
@@ -45,20 +62,23 @@ def _cross_entropy(
     labels: Array,
     weight: Array = None,
     *,
-    ignore_index: int,
+    ignore_index: int | None,
     reduction: str,
     smoothing: float,
 ) -> Any:
-    highest = xp.max(x, axis=1)
-    logsumexp = xp.log(xp.sum(xp.exp(x - highest[:, None]), 1)) + highest
+    highest = xp.max(x, axis=1, keepdims=True)
+    e = x - highest
+    xp.exp(e, out=e)
+    logsumexp = (xp.log(xp.sum(e, 1, True)) + highest)[:, 0]
     counts, labels, each = _rows(xp, labels, weight, ignore_index, x.dtype)
-    losses = each * (logsumexp - xp.take_along_axis(x, labels[:, None], 1)[:, 0])
+    losses = logsumexp - _chosen(xp, x, labels)
+    if each is not None:
+        losses *= each
     if smoothing:
         missed = logsumexp[:, None] - x
         every = xp.sum(missed if weight is None else missed * weight, 1)
         losses = (1 - smoothing) * losses + smoothing / x.shape[1] * every
-    losses = xp.where(counts, losses, 0)
-    return _reduced(xp, losses, each, reduction), logsumexp
+    return _reduced(xp, losses, counts, each, reduction), logsumexp
 
 
 def _cross_entropy_x(
@@ -68,22 +88,24 @@ def _cross_entropy_x(
     labels: Array,
     weight: Array,
     logsumexp: Array,
-    ignore_index: int,
+    ignore_index: int | None,
     reduction: str,
     smoothing: float,
 ) -> Array:
     """Softmax minus the label's distribution: one-hot, or partly spread over all classes."""
     counts, labels, each = _rows(xp, labels, weight, ignore_index, x.dtype)
-    classes = x.shape[1]
-    gradient = xp.exp(x - logsumexp[:, None])
-    if weight is not None or smoothing:
-        every = smoothing / classes * (xp.ones(classes, x.dtype) if weight is None else weight)
-        gradient *= ((1 - smoothing) * each + xp.sum(every))[:, None]
-        gradient -= every
     hot = 1 if weight is None else each
+    gradient = x - logsumexp[:, None]
+    xp.exp(gradient, out=gradient)
+    if weight is not None or smoothing:
+        classes = x.shape[1]
+        every = smoothing / classes * (xp.ones(classes, x.dtype) if weight is None else weight)
+        gradient *= xp.reshape((1 - smoothing) * hot + xp.sum(every), (-1, 1))
+        gradient -= every
     gradient[xp.arange(len(labels)), labels] -= (1 - smoothing) * hot
-    gradient *= _spread(xp, g, each, reduction)
-    gradient[~counts] = 0
+    gradient *= _spread(xp, g, labels, each, reduction)
+    if counts is not None:
+        gradient[~counts] = 0
     return gradient
 
 
@@ -104,12 +126,12 @@ def _nll(
     labels: Array,
     weight: Array = None,
     *,
-    ignore_index: int,
+    ignore_index: int | None,
     reduction: str,
 ) -> Array:
     counts, labels, each = _rows(xp, labels, weight, ignore_index, x.dtype)
-    losses = xp.where(counts, -each * xp.take_along_axis(x, labels[:, None], 1)[:, 0], 0)
-    return _reduced(xp, losses, each, reduction)
+    losses = -_chosen(xp, x, labels)
+    return _reduced(xp, losses if each is None else losses * each, counts, each, reduction)
 
 
 def _nll_x(
@@ -118,13 +140,13 @@ def _nll_x(
     labels: Array,
     weight: Array,
     x_shape: tuple[int, ...],
-    ignore_index: int,
+    ignore_index: int | None,
     reduction: str,
 ) -> Array:
     _, labels, each = _rows(xp, labels, weight, ignore_index, g.dtype)
     gradient = xp.zeros(x_shape, g.dtype)
-    gradient[xp.arange(len(labels)), labels] = -each
-    return gradient * _spread(xp, g, each, reduction)
+    gradient[xp.arange(len(labels)), labels] = -1 if each is None else -each
+    return gradient * _spread(xp, g, labels, each, reduction)
 
 
 NLL = Op(
@@ -216,17 +238,27 @@ def _classified(
             f"{op.name} was given a weight of shape {weight.shape}; it must hold one number for "
             f"each of {classes} classes"
         )
+    all_count = _check_labels(op.name, labels, classes, ignore_index)
+    if x.ndim != 2:  # classes last, then one row a label
+        x = reshape(permute(x, (0, *range(2, x.ndim), 1)) if x.ndim > 2 else x, -1, classes)
+        labels = reshape(labels, -1)
+    ignored = None if all_count else ignore_index
+    loss = apply(op, x, labels, weight, ignore_index=ignored, reduction=reduction, **options)
+    return reshape(loss, shape) if reduction == "none" and loss.shape != shape else loss
+
+
+def _check_labels(name: str, labels: Tensor, classes: int, ignore_index: int) -> bool:
+    """Refuse labels that are no class; whether all are one, so that none is ignored."""
     numbers = labels._array
-    wrong = ((numbers < 0) | (numbers >= classes)) & (numbers != ignore_index)
+    outside = numbers.view("uint64") >= classes  # as unsigned integers negative ones are large
+    if not outside.any():
+        return not 0 <= ignore_index < classes
+    wrong = outside & (numbers != ignore_index)
     if wrong.any():
         first = int(wrong.reshape(-1).argmax())
         place = [int(i) for i in np.unravel_index(first, labels.shape)]
         raise ValueError(
-            f"{op.name} was given the label {int(numbers.reshape(-1)[first])} at {place}; with "
+            f"{name} was given the label {int(numbers.reshape(-1)[first])} at {place}; with "
             f"{classes} classes labels are 0 to {classes - 1}, or ignore_index={ignore_index}"
         )
-    if x.ndim > 2:  # classes last, then one row a label
-        x = permute(x, (0, *range(2, x.ndim), 1))
-    rows, flat = reshape(x, -1, classes), reshape(labels, -1)
-    loss = apply(op, rows, flat, weight, ignore_index=ignore_index, reduction=reduction, **options)
-    return reshape(loss, shape) if reduction == "none" else loss
+    return False
