@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from tinymp.models.convnet import ConvNet
 from tinymp.models.gpt import GPT
 from tinymp.models.mlp import MLP
 
-__all__ = ["GPT", "MLP"]
+__all__ = ["GPT", "MLP", "ConvNet"]
