@@ -164,6 +164,14 @@ def test_a_collapsing_loss_scale_is_diagnosed() -> None:
         (["digits", "--device", "tpu"], "no device is called 'tpu'"),
         (["--resume"], "--resume needs --out"),
         (["--resume", "--out", "nowhere"], "there is no run to continue in nowhere"),
+        (["digits", "--model", "gpt"], "digits cannot be learned by model 'gpt'; expected one of"),
+        (["spelling", "--hidden", "8"], "hidden was given, but spelling learned by model gpt has"),
+        (["--text", "nowhere"], "nowhere; check its name"),
+        (["--text", "."], "is a folder; name a file with a text in it"),
+        (["--text", "a file"], "a file is empty: there is nothing to learn from"),
+        (["digits", "--text", "a file"], "digits and --text a file were given; a run learns from"),
+        (["text"], "no text was named; name a file to learn from, with --text FILE"),
+        (["--text", "a file", "--tokenizer", "words"], "unknown tokenizer 'words'; expected one"),
         (["digits", "--out", "a file"], "a file is a file; choose the name of a folder"),
     ],
 )  # fmt: skip
@@ -183,11 +191,111 @@ def test_nan_in_the_data_is_reported_with_its_place(monkeypatch: pytest.MonkeyPa
         inputs[3, 7] = np.nan
         return Dataset(f"digits ({split})", inputs, np.zeros(5, np.int64))
 
-    monkeypatch.setattr("tinymp.train.task.load_digits", broken)
+    monkeypatch.setattr("tinymp.train.digits_task.load_digits", broken)
     result = train("digits", *SMALL)
     assert result.exit_code == 2
     assert "row 3, column 7" in result.stderr
     assert not Path("runs").exists()
+
+
+SMALL_TEXT = ["--context", "8", "--width", "16", "--layers", "1", "--heads", "2", "--epochs", "2"]
+
+
+def write_poem(name: str = "poem.txt") -> Path:
+    path = Path(name)
+    path.write_text("Röslein, Röslein,\nRöslein rot!\n" * 30, encoding="utf-8")
+    return path
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_a_text_is_learned_and_written() -> None:
+    write_poem()
+    result = train("--text", "poem.txt", *SMALL_TEXT)
+    assert result.exit_code == 0
+    assert "poem.txt, policy fp16, seed 0" in result.output
+    assert result.output.count(" it writes:\n") == 3
+    assert "right" not in result.output
+    assert Path("runs/text-fp16/checkpoint.safetensors").exists()
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_a_text_that_does_not_fit_is_one_clear_line() -> None:
+    poem = write_poem()
+    result = train("--text", "poem.txt", "--context", "200")
+    assert result.exit_code == 2
+    assert "poem.txt has 930 tokens, but a context of 200 needs at least 2,010" in result.stderr
+    poem.write_bytes(poem.read_text(encoding="utf-8").encode("utf-16"))
+    result = train("--text", "poem.txt")
+    assert "poem.txt is no UTF-8 text: byte 0xff at position 0 does not fit" in result.stderr
+    assert not Path("runs").exists()
+    assert train("--text", "poem.txt", "--tokenizer", "bytes", *SMALL_TEXT).exit_code == 0
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_a_text_run_resumes_from_anywhere_with_its_own_text(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import tinymp.train.loop as loop
+
+    poem = write_poem().resolve()
+    train("--text", "poem.txt", *SMALL_TEXT, "--out", "straight")
+    original = loop.evaluate
+
+    def interrupted(training: Any) -> Any:
+        if training.epoch == 1:
+            raise KeyboardInterrupt
+        return original(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", interrupted)
+        assert train("--text", "poem.txt", *SMALL_TEXT, "--out", "run").exit_code == 130
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = train("--resume", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 0
+    assert " it writes:" in result.output
+    for name in ("checkpoint.safetensors", "configuration.json"):
+        files = [tmp_path / folder / name for folder in ("run", "straight")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    poem.write_text("Heideröslein", encoding="utf-8")
+    result = train("--resume", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "poem.txt is not the text that this run began with" in result.stderr
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_what_a_terminal_would_obey_is_not_printed() -> None:
+    Path("escapes").write_text("\x1b[31m red \x07" * 100, encoding="utf-8")
+    result = train("--text", "escapes", *SMALL_TEXT)
+    assert result.exit_code == 0
+    assert not {"\x1b", "\x07"} & set(result.output)
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_spelling_shows_what_it_spells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinymp.train.spelling_task._LINES", {"train": 100, "unseen": 20})
+    settings = ["--epochs", "1", "--width", "8", "--heads", "1"]
+    result = train("spelling", "--policy", "fp32", *settings)
+    assert result.exit_code == 0
+    lines = result.output.partition("Numbers that it never saw, and what it writes:\n")[2]
+    assert len([line for line in lines.splitlines() if " wrong: " in line]) == 8
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_a_gpt_that_diverged_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinymp.train.spelling_task._LINES", {"train": 100, "unseen": 20})
+    settings = ["--epochs", "1", "--width", "8", "--heads", "1"]
+    result = train("spelling", "--policy", "fp32", "--lr", "1e30", *settings)
+    assert result.exit_code == 0
+    assert "It can write nothing: the model's logits are NaN or infinite" in result.output
+
+
+@pytest.mark.usefixtures("_without_plots")
+def test_a_convnet_reads_digits() -> None:
+    result = train("digits", "--model", "convnet", "--hidden", "4,4", "--epochs", "1")
+    assert result.exit_code == 0
+    assert "digits, policy fp16" in result.output
 
 
 @pytest.mark.usefixtures("_without_plots")

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
 
 import tinymp as mp
-from tinymp.data import ALPHABET, CharacterTokenizer, is_held_out
-from tinymp.train import Configuration, Training, evaluate, make_task, train_step
-from tinymp.train.task import UNANSWERED, answered_cross_entropy, count_correct_lines
+from tinymp.data import ALPHABET, CharacterTokenizer, Dataset, is_held_out, spell, spelling_text
+from tinymp.train import (
+    Configuration,
+    Training,
+    evaluate,
+    make_task,
+    recipe,
+    samples,
+    train_epoch,
+    train_step,
+)
+from tinymp.train.spelling_task import (
+    UNANSWERED,
+    answered_cross_entropy,
+    count_correct_lines,
+    spell_out,
+)
 
 TOKENIZER = CharacterTokenizer(ALPHABET)
 
@@ -55,15 +70,63 @@ def test_a_line_counts_only_as_a_whole() -> None:
 
 def test_a_gpt_learns_in_two_bytes() -> None:
     """At first all letters are equally likely, after some steps those that are frequent."""
-    configuration = Configuration(data="spelling", policy="fp16", epochs=1, batch_size=32)
+    configuration = recipe({"data": "spelling", "policy": "fp16", "epochs": 1})
     training = Training(make_task(configuration), configuration)
     batches = islice(training.loader.epoch(0), 20)
     losses = [train_step(training, *batch).loss for batch in batches]
     assert losses[0] == pytest.approx(np.log(len(ALPHABET)), abs=0.3)
     assert losses[-1] < losses[0] - 1
+    task = training.task
+    some = Dataset("some", task.test.inputs[:64], task.test.targets[:64])
+    training.task = replace(task, test=some)
     loss, exact = evaluate(training)
     assert 0 < loss < losses[0] - 1
     assert 0 <= exact <= 1
+
+
+def test_the_samples_are_unseen_numbers_and_what_it_writes() -> None:
+    configuration = recipe({"data": "spelling", "policy": "bf16", "width": 8, "heads": 1})
+    training = Training(make_task(configuration), configuration)
+    written = samples(training)
+    assert len(written) == 8
+    for sample in written:
+        number = int(sample.prompt.removesuffix(" = "))
+        assert is_held_out(np.array([number])).all()
+        assert sample.expected == spell(number)
+        assert "\n" not in sample.written
+        assert not sample.is_right  # nothing is learned yet
+
+
+def test_it_writes_a_line_right_exactly_where_the_line_counts_as_correct() -> None:
+    """Writing by itself and being asked letter by letter come to the same, half-way through."""
+    settings = {"data": "spelling", "policy": "fp32", "width": 32, "layers": 1, "lr": 0.02}
+    configuration = recipe(settings)
+    training = Training(make_task(configuration), configuration)
+    lines = spelling_text(16, "unseen", largest=9_999).splitlines(keepends=True)
+    batch = [mp.tensor(x[:16]) for x in (training.task.test.inputs, training.task.test.targets)]
+    while True:
+        for _ in range(10):
+            train_step(training, *batch)
+        verdicts = [sample.is_right for sample in spell_out(training.model, lines)]
+        outputs = training.model(batch[0])
+        for i, is_right in enumerate(verdicts):
+            assert count_correct_lines(outputs[i : i + 1], batch[1][i : i + 1]) == is_right
+        if sum(verdicts) > 8:
+            break
+
+
+@pytest.mark.slow
+def test_unseen_numbers_are_spelled_in_every_format() -> None:
+    """At least 95 %, and FP16 and BF16 within a point of FP32."""
+    reached = {}
+    for policy in ("fp32", "fp16", "bf16"):
+        configuration = recipe({"data": "spelling", "policy": policy})
+        training = Training(make_task(configuration), configuration)
+        for _ in range(configuration.epochs):
+            record = train_epoch(training, lambda step: None)
+        reached[policy] = record.test_accuracy
+    assert min(reached.values()) >= 0.95
+    assert max(reached.values()) - min(reached.values()) <= 0.01
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -10,7 +10,7 @@ import pytest
 
 import tinymp as mp
 from tinymp.train import Configuration, Training, evaluate, make_task, train_epoch
-from tinymp.train.task import count_correct
+from tinymp.train.digits_task import count_correct
 
 
 def accuracy(**settings: Any) -> float:

@@ -65,7 +65,7 @@ def summary(training: Training, history: list[EpochRecord], ledger: Ledger) -> T
     """What a run reached, and what it keeps in memory, as a table of two columns."""
     configuration = training.configuration
     table = Table(
-        title=f"{configuration.data}, policy {configuration.policy}, seed {configuration.seed}",
+        title=f"{training.task.name}, policy {configuration.policy}, seed {configuration.seed}",
         title_style="bold",
         show_header=False,
     )

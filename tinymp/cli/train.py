@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,19 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from tinymp.cli.console import FAILED, INTERRUPTED, bad_input, console, warnings_on
-from tinymp.train.configuration import Configuration
+from tinymp.train.recipes import defaults
 
-_DEFAULT = Configuration()
+_MODEL = "Model"
+_TEXT = "Text"
 
 
-def _setting(name: str, text: str) -> Any:
+def _setting(name: str, text: str, panel: str | None = None) -> Any:
     """An option for a setting of the configuration; where it is not given, its value is None."""
-    return typer.Option(help=text, show_default=str(getattr(_DEFAULT, name)))
+    return typer.Option(help=text, show_default=defaults(name), rich_help_panel=panel)
 
 
 def train(
     data: Annotated[
-        str | None, typer.Argument(help="What to learn.", show_default=_DEFAULT.data)
+        str | None,
+        typer.Argument(help="What to learn: digits, spelling, or text.", show_default="digits"),
     ] = None,
     policy: Annotated[
         str | None,
@@ -38,9 +41,6 @@ def train(
     loss_weight: Annotated[
         float | None, _setting("loss_weight", "Factor on the loss, as of one term among several.")
     ] = None,
-    hidden: Annotated[
-        str | None, typer.Option(help="Widths of the hidden layers.", show_default="128,64")
-    ] = None,
     growth_interval: Annotated[
         int | None,
         _setting("growth_interval", "Clean steps after which a dynamic loss scale doubles."),
@@ -50,6 +50,33 @@ def train(
     device: Annotated[
         str | None, _setting("device", "cpu, cuda, or auto: cuda where there is one.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="mlp or convnet for digits, gpt for spelling and text.",
+            show_default="mlp, or gpt",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    hidden: Annotated[
+        str | None,
+        _setting("hidden", "Widths of hidden layers, or channels of a convnet's stages.", _MODEL),
+    ] = None,
+    width: Annotated[int | None, _setting("width", "Features of a gpt.", _MODEL)] = None,
+    layers: Annotated[int | None, _setting("layers", "Blocks of a gpt.", _MODEL)] = None,
+    heads: Annotated[int | None, _setting("heads", "Heads of attention.", _MODEL)] = None,
+    dropout: Annotated[
+        float | None, _setting("dropout", "Share of a gpt's features dropped.", _MODEL)
+    ] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="A file to learn from, any text.", rich_help_panel=_TEXT)
+    ] = None,
+    tokenizer: Annotated[
+        str | None, _setting("tokenizer", "What a gpt reads: characters or bytes.", _TEXT)
+    ] = None,
+    context: Annotated[
+        int | None, _setting("context", "Tokens that a gpt sees at a time.", _TEXT)
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the run.", show_default="a new one, runs/DATA-POLICY"),
@@ -58,8 +85,17 @@ def train(
         bool, typer.Option("--resume", help="Continue the run in --out, bit for bit.")
     ] = False,
 ) -> None:
-    """Train a network in mixed precision; keep configuration, history, checkpoint and plot."""
+    """Train a network in mixed precision; keep configuration, history, checkpoint and plot.
+
+    digits: images of 8 × 8 pixels, read by a perceptron or a convnet.
+
+    spelling: a GPT learns that 1204 is "one thousand two hundred four", and at the end spells
+    numbers that it never saw.
+
+    --text FILE: a GPT learns any text, and at the end writes some.
+    """
     from tinymp.cli.report import Watcher, summary
+    from tinymp.cli.samples import show_samples
     from tinymp.train import fit, measure
 
     given = {
@@ -71,11 +107,19 @@ def train(
         "lr": lr,
         "optimizer": optimizer,
         "loss_weight": loss_weight,
-        "hidden": hidden,
         "growth_interval": growth_interval,
         "clip": clip,
         "seed": seed,
         "device": device,
+        "model": model,
+        "hidden": hidden,
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "dropout": dropout,
+        "text": text,
+        "tokenizer": tokenizer,
+        "context": context,
     }
     with bad_input():
         settings = _read({name: value for name, value in given.items() if value is not None})
@@ -99,6 +143,7 @@ def train(
     screen.print(summary(training, history, measure(training)))
     if diverged := next((r.epoch for r in history if not math.isfinite(r.loss)), None):
         screen.print(f"The loss was NaN or infinite from epoch {diverged} on: training diverged.")
+    show_samples(screen, training)
     _draw(screen, folder, training.configuration, history)
     screen.print(f"Everything is in {folder.path}", markup=False, soft_wrap=True)
     if exit_code == INTERRUPTED:
@@ -120,6 +165,14 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
             ) from None
     if given.get("device") == "auto":
         settings["device"] = "cuda" if _has_gpu() else "cpu"
+    if "text" in given:
+        if settings.setdefault("data", "text") != "text":
+            raise ValueError(
+                f"{given['data']} and --text {given['text']} were given; a run learns from one of "
+                "them: leave the other out"
+            )
+        # The whole path, so that the run can be resumed from another folder.
+        settings["text"] = str(given["text"].resolve())
     return settings
 
 
@@ -135,10 +188,15 @@ def _has_gpu() -> bool:
 
 def _begun(out: Path | None, settings: dict[str, Any]) -> tuple[Any, Any]:
     """A new run in a folder of its own."""
-    from tinymp.train import RunFolder, Training, make_task
+    from tinymp.train import RunFolder, Training, make_task, recipe
+    from tinymp.train.text_task import fingerprint
 
-    configuration = Configuration(**settings)
-    training = Training(make_task(configuration), configuration)
+    configuration = recipe(settings)
+    task = make_task(configuration)
+    if configuration.text:
+        sha256 = fingerprint(Path(configuration.text))
+        configuration = replace(configuration, text_sha256=sha256)
+    training = Training(task, configuration)
     folder = RunFolder(out or _unused(f"{configuration.data}-{configuration.policy}"))
     folder.create(configuration, training.state())
     return training, folder
@@ -171,7 +229,7 @@ def _continued(out: Path | None, settings: dict[str, Any]) -> tuple[Any, Any]:
     return training, folder
 
 
-def _draw(screen: Any, folder: Any, configuration: Configuration, history: list[Any]) -> None:
+def _draw(screen: Any, folder: Any, configuration: Any, history: list[Any]) -> None:
     from tinymp.train import plot_history
 
     if not history:

@@ -13,18 +13,23 @@ from tinymp.data.spelling import (
     spelling_numbers,
     spelling_text,
 )
-from tinymp.data.tokenizer import CharacterTokenizer
+from tinymp.data.text import read_text, split_text
+from tinymp.data.tokenizer import ByteTokenizer, CharacterTokenizer, Tokenizer
 
 __all__ = [
     "ALPHABET",
+    "ByteTokenizer",
     "CharacterTokenizer",
     "DataLoader",
     "Dataset",
+    "Tokenizer",
     "check_finite",
     "is_held_out",
     "load_digits",
+    "read_text",
     "spell",
     "spelling_line",
     "spelling_numbers",
     "spelling_text",
+    "split_text",
 ]

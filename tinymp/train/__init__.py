@@ -9,17 +9,22 @@ from tinymp.train.history import EpochRecord
 from tinymp.train.loop import StepRecord, evaluate, fit, train_epoch, train_step
 from tinymp.train.measure import measure
 from tinymp.train.plot import plot_history
+from tinymp.train.recipes import RECIPES, recipe
 from tinymp.train.run_folder import RunFolder
-from tinymp.train.task import TASKS, Task, make_task
+from tinymp.train.samples import samples
+from tinymp.train.task import Sample, Task
+from tinymp.train.tasks import TASKS, make_task
 from tinymp.train.training import Training
 
 __all__ = [
+    "RECIPES",
     "TASKS",
     "CheckpointError",
     "Configuration",
     "EpochRecord",
     "Run",
     "RunFolder",
+    "Sample",
     "StepRecord",
     "Task",
     "Training",
@@ -29,6 +34,8 @@ __all__ = [
     "measure",
     "plot_history",
     "read_checkpoint",
+    "recipe",
+    "samples",
     "train_epoch",
     "train_step",
     "write_checkpoint",

@@ -21,7 +21,7 @@ from tinymp.inspect import UpdateWatch, ranges
 from tinymp.train.configuration import Configuration
 from tinymp.train.loop import StepRecord, evaluate, train_step
 from tinymp.train.measure import measure
-from tinymp.train.task import make_task
+from tinymp.train.tasks import make_task
 from tinymp.train.training import Training
 
 _POINTS = 20  # moments of a run at which it is tested, and steps that are watched

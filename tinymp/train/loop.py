@@ -102,7 +102,7 @@ def train_epoch(training: Training, on_step: Callable[[StepRecord], None]) -> Ep
 def evaluate(training: Training) -> tuple[float, float]:
     """Mean loss over the test set, and the share of it that the model gets right."""
     task, device = training.task, training.configuration.device
-    total_loss, correct = 0.0, 0
+    total_loss = correct = 0.0
     training.model.eval()
     with no_grad():
         for inputs, targets in DataLoader(task.test, batch_size=256, device=device).epoch(0):
