@@ -12,11 +12,10 @@ from math import isqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import tinymp as mp
-from tinymp.formats import bfloat16, decode, encode, float16, float32
+from tinymp.devices import get_device, random_words
+from tinymp.formats import MODES, bfloat16, decode, encode, float16, float32, float64
 from tinymp.numerics.summation import two_sum_error
 from tinymp.testing import aimed_values
 from tinymp.testing.exact_rounding import exact_value, exact_word
@@ -69,66 +68,77 @@ def exact_operation(name, x, y):
     return x / y if y else None
 
 
+def in_two_steps(exact, dtype, mode, random):
+    """The word that an exact result becomes: rounded to float32, to nearest, and then by `mode`."""
+    wide = exact_value(exact_word(exact, float32, "nearest_even"), float32)
+    return exact_word(wide, dtype, mode, random=random)
+
+
 @two_bytes
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
-def test_7_arithmetic_is_correctly_rounded_to_nearest(dtype, name):
-    words = operands(dtype, 90, 1)
+@pytest.mark.parametrize("mode", MODES)
+def test_7_arithmetic_vectors(dtype, name, mode):
+    """To nearest, two roundings give what one would have; the other modes have no such luck.
+
+    Products of float16 are right in every mode, because they need no first rounding (law 8).
+    Quotients are right toward zero: one that is no float16 lies farther below the next float16 than
+    float32 could miss. Sums are not: 1 - 2^-30 is 1 in float32.
+    """
+    words = operands(dtype, 70, 1)
     left, right = np.repeat(words, len(words)), np.tile(words, len(words))
-    with mp.rounding("nearest_even"):
-        result = getattr(mp, name)(as_tensor(left, dtype), as_tensor(right, dtype))
-    ours = result.storage.view(np.uint16)
-    checked = 0
-    for a, b, word in zip(left.tolist(), right.tolist(), ours.tolist(), strict=True):
+    x, y = as_tensor(left, dtype), as_tensor(right, dtype)
+    mp.manual_seed(5)
+    with mp.rounding(mode):
+        ours = getattr(mp, name)(x, y).storage.view(np.uint16)
+    mp.manual_seed(5)
+    random = random_words(get_device("cpu"), len(left)) if mode == "stochastic" else [0] * len(left)
+    checked = parted = 0
+    for a, b, word, r in zip(left.tolist(), right.tolist(), ours.tolist(), random, strict=True):
         exact = exact_operation(name, exact_value(a, dtype), exact_value(b, dtype))
         if exact is not None and exact != 0:
-            assert word == exact_word(exact, dtype, "nearest_even"), (hex(a), hex(b))
+            fraction = Fraction(int(r), 1 << 32)
+            assert word == in_two_steps(exact, dtype, mode, fraction), (hex(a), hex(b))
+            parted += word != exact_word(exact, dtype, mode, random=fraction)
             checked += 1
-    assert checked > 4000
+    assert checked > 2500
+    if mode == "nearest_even" or (dtype is float16 and name == "mul"):
+        assert parted == 0
+    elif mode == "toward_zero" and dtype is float16:
+        assert (parted > 0) == (name != "div")
 
 
 @two_bytes
-def test_7_square_roots_are_correctly_rounded(dtype):
+@pytest.mark.parametrize("mode", ["nearest_even", "toward_zero"])
+def test_7_square_root_vectors(dtype, mode):
     words = np.arange(1, dtype.max_word + 1, 7, dtype=np.uint16)
-    with mp.rounding("nearest_even"):
+    with mp.rounding(mode):
         ours = mp.sqrt(as_tensor(words, dtype)).storage.view(np.uint16)
     for word, root in zip(words.tolist(), ours.tolist(), strict=True):
         x = Fraction(exact_value(word, dtype))
-        # 100 bits of the root, and one more that says whether it is longer: no tie is misjudged.
+        # 150 bits of the root, and one more that says whether it is longer: no tie is misjudged.
         scaled = x * Fraction(4) ** 150
         whole = isqrt(int(scaled))
-        sticky = Fraction(whole * whole != scaled, 2)
-        assert root == exact_word((whole + sticky) / Fraction(2) ** 150, dtype, "nearest_even")
-
-
-def test_7_a_truncated_float32_sum_is_not_the_truncated_sum():
-    x, y = mp.tensor(1.0).bfloat16(), mp.tensor(-(2.0**-30)).bfloat16()
-    with mp.rounding("toward_zero"):
-        assert (x + y).item() == 1
-    assert exact_word(Fraction(1) - Fraction(1, 2**30), bfloat16, "toward_zero") == 0x3F7F
-    assert decode(0x3F7F, bfloat16) == 0.99609375
-
-
-def test_7_a_fused_multiply_add_through_float32_is_rounded_twice():
-    """a·b is a tie of float16, and c, its smallest number, is half a unit of float32 at 1."""
-    a, b, c = np.float32(1.5), np.float32(683 / 1024), np.float32(2.0**-24)
-    assert all(decode(encode(x, float16), float16) == x for x in (a, b, c))
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-    assert decode(exact_word(exact, float16, "nearest_even"), float16) == 1 + 2.0**-10
-    assert decode(encode(a * b + c, float16, "nearest_even"), float16) == 1
+        exact = (whole + Fraction(whole * whole != scaled, 2)) / Fraction(2) ** 150
+        assert root == in_two_steps(exact, dtype, mode, Fraction(0))
+        if mode == "nearest_even":
+            assert root == exact_word(exact, dtype, mode)
 
 
 @two_bytes
-def test_8_products_of_two_bytes_are_exact_in_float32(dtype):
-    words = operands(dtype, 400, 2)
-    x = decode(words, dtype)
-    x = x[np.isfinite(x)]
-    exact = x[:, None].astype(np.float64) * x.astype(np.float64)
-    with np.errstate(all="ignore"):
-        product = x[:, None] * x
-    size = np.abs(exact)
-    inside = (size < float32.max) & ((size >= 2.0**-126) | (dtype is float16))
-    assert inside.sum() > 10_000
-    np.testing.assert_array_equal(product[inside], exact[inside])
+def test_8_products_of_two_bytes_are_exact_in_float32(dtype, every_seed):
+    @every_seed
+    def law(seed):
+        x, y = (
+            np.random.default_rng([seed, i]).permutation(operands(dtype, 1000, seed))
+            for i in (0, 1)
+        )
+        x, y = decode(x, dtype), decode(y, dtype)
+        with np.errstate(all="ignore"):
+            product, exact = x * y, x.astype(np.float64) * y
+        size = np.abs(exact)
+        inside = (size < float32.max) & ((size >= 2.0**-126) | (dtype is float16))
+        assert inside.sum() > 300
+        np.testing.assert_array_equal(product[inside], exact[inside])
 
 
 def test_8_bfloat16_products_may_underflow():
@@ -137,9 +147,10 @@ def test_8_bfloat16_products_may_underflow():
         assert tiny * tiny == 0
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_9_sterbenz_close_numbers_subtract_exactly(seed):
-    for dtype in TWO_BYTES:
+@two_bytes
+def test_9_sterbenz_close_numbers_subtract_exactly(dtype, every_seed):
+    @every_seed
+    def law(seed):
         rng = np.random.default_rng(seed)
         y = rng.integers(1, dtype.max_word + 1, 1000).astype(np.uint16)
         x = np.clip(y.astype(int) + rng.integers(-300, 300, 1000), 1, dtype.max_word)
@@ -151,17 +162,22 @@ def test_9_sterbenz_close_numbers_subtract_exactly(seed):
             np.testing.assert_array_equal(rounded, difference)
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_9_two_sum_finds_the_whole_error(seed):
-    rng = np.random.default_rng(seed)
-    x, y = (aimed_values(s, float16, float32) for s in rng.integers(0, 2**32, 2).tolist())
-    x, y = x[(np.abs(x) < 1e30)][:900], y[(np.abs(y) < 1e30)][:900]
-    n = min(len(x), len(y))
-    x, y = x[:n], y[:n]
-    total = x + y
-    error = two_sum_error(x, y, total)
-    for a, b, s, e in zip(x[:50], y[:50], total[:50], error[:50], strict=True):
-        assert Fraction(float(a)) + Fraction(float(b)) == Fraction(float(s)) + Fraction(float(e))
+def test_9_two_sum_finds_the_whole_error(every_seed):
+    @every_seed
+    def law(seed):
+        x, y = (aimed_values(seed ^ flip, float16, float32, 1200) for flip in (0, 1))
+        x, y = x[np.abs(x) < 1e30][:1000], y[np.abs(y) < 1e30][:1000]
+        n = min(len(x), len(y))
+        x, y = x[:n], y[:n]
+        total = x + y
+        # float64 holds both sides where exponents differ by less than 29; the others one by one.
+        error = two_sum_error(x, y, total)
+        wide = x.astype(np.float64) + y
+        near = wide - x == y
+        near &= wide - y == x
+        np.testing.assert_array_equal((total + error.astype(np.float64))[near], wide[near])
+        for a, b, s, e in zip(*(v[~near][:50].tolist() for v in (x, y, total, error)), strict=True):
+            assert Fraction(a) + Fraction(b) == Fraction(s) + Fraction(e)
 
 
 def test_9_toward_zero_the_error_need_not_be_a_number_of_the_format():
@@ -172,19 +188,18 @@ def test_9_toward_zero_the_error_need_not_be_a_number_of_the_format():
     assert exact_value(exact_word(error, bfloat16, "toward_zero"), bfloat16) != error
 
 
-CONVERSIONS = [
-    (float16, "nearest_even"), (float16, "toward_zero"),
-    (bfloat16, "nearest_even"), (bfloat16, "toward_zero"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("dtype", "mode"), CONVERSIONS, ids=str)
+@two_bytes
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("source", [float32, float64], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("saturate", [False, True])
-def test_conversion_vectors(dtype, mode, saturate):
-    """float32 to two bytes, each vector against exact fractions."""
+def test_conversion_vectors(dtype, mode, source, saturate):
+    """float32 and float64 to two bytes, each vector against exact fractions."""
+    rng = np.random.default_rng(0)
     for seed in range(3):
-        x = aimed_values(seed, dtype, float32)
-        words = encode(x, dtype, mode, saturate)
-        for value, word in zip(x, words.tolist(), strict=True):
-            exact = exact_word(exactly(value), dtype, mode, saturate)
+        x = aimed_values(seed, dtype, source)
+        random = rng.integers(0, 1 << 32, len(x), np.uint32)
+        given = random if mode == "stochastic" else None
+        words = encode(x, dtype, mode, saturate, random_words=given)
+        for value, word, r in zip(x, words.tolist(), random.tolist(), strict=True):
+            exact = exact_word(exactly(value), dtype, mode, saturate, Fraction(r, 1 << 32))
             assert word == exact, float(value).hex()

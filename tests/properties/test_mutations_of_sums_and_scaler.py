@@ -1,0 +1,211 @@
+"""Errors planted in accumulators and in the loss scaler, as in `test_mutations`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import tinymp
+import tinymp as mp
+from tinymp.amp import GradScaler
+from tinymp.devices import get_device
+from tinymp.formats import float16, rounding
+from tinymp.numerics import tensor_core_matmul
+from tinymp.numerics.packed import Packed
+from tinymp.optim import SGD
+
+PACKAGE = Path(tinymp.__file__).parent
+ACCUMULATORS, SCALER = "numerics/accumulators.py", "amp/grad_scaler.py"
+UNSCALE, POLICY = "amp/unscale.py", "amp/loss_scale.py"
+
+
+@pytest.fixture
+def altered(monkeypatch):
+    """Gives the module of a file, run from its text with one change."""
+
+    def run(file, old="", new=""):
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        assert old in text, f"{file} no longer contains {old!r}: keep the list of mutations up"
+        module = ModuleType(f"altered_{Path(file).stem}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there
+        exec(compile(text.replace(old, new, 1), file, "exec"), vars(module))
+        return module
+
+    return run
+
+
+def accumulators(module):
+    """What the names mean, in every shape."""
+    make = module.accumulator
+    ones = np.ones(2304, np.float32)
+    with rounding("nearest_even"):
+        expected = {
+            "float32": 2304, "float64": 2304, "float16": 2048, "bfloat16": 256, "pairwise": 2304,
+            "kahan": 2304, "chunked": 2304,
+        }  # fmt: skip
+        for name, total in expected.items():
+            assert make(name).sum(ones) == total, name
+        assert make("bfloat16").rounding == "nearest_even"
+        assert make("chunked", dtype="float16").sum(ones) == 2304
+        assert make("chunked", size=1, dtype="float16").sum(ones) == 2048
+    assert make("bfloat16").rounding == "toward_zero"
+    assert make("float64").sum(np.array([2.0**30, 1, -(2.0**30)], np.float32)) == 1
+    assert make("float64").sum(np.array([2**53, 1, 1])) == 2**53 + 2
+    many = make("stochastic").sum(np.ones((2304, 20), np.float32), 0)
+    assert len(set(many.tolist())) > 1
+    x = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    y = np.arange(40, dtype=np.float32).reshape(2, 1, 5, 4) % 7
+    big = np.array([[2.0**30, 1, -(2.0**30)]], np.float32)
+    for name in ("float32", "float64", "sequential", "pairwise", "kahan"):
+        how = make(name)
+        for axis in (None, 0, 1, -1, (0, 2), (-1, 0)):
+            for keep in (False, True):
+                total = how.sum(x, axis, keep)
+                np.testing.assert_array_equal(total, x.sum(axis, keepdims=keep))
+                assert np.shape(total) == x.sum(axis, keepdims=keep).shape
+        np.testing.assert_array_equal(how.matmul(x, y), x @ y)
+        assert how.sum(np.array([2**30, 1, 2], np.int64)) == 2**30 + 3
+        assert how.matmul(x, y).dtype == np.float32
+    assert make("float64").matmul(big, np.ones((3, 1), np.float32)) == 1
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((6, 40)).astype(np.float16) for _ in "ab")
+    for architecture in ("hopper", "volta"):
+        how = make("tensor_core", architecture=architecture)
+        ours = how.packed_matmul(get_device("cpu"), Packed(a, float16), Packed(b.T, float16))
+        theirs = tensor_core_matmul(a, b.T, float16, architecture=architecture)
+        np.testing.assert_array_equal(ours, theirs)
+    for wrong in ({"size": 0}, {"dtype": "int64"}):
+        with pytest.raises(ValueError, match=r"size|floating-point"):
+            make("chunked", **wrong)
+
+
+def scaler(module):
+    """A few steps of the scaler of a module, against what must come out."""
+    scaler_of(module.GradScaler)
+
+
+def unscaling(module):
+    class Scaler(GradScaler):
+        """The real one, but for what `unscale_` calls."""
+
+        def unscale_(self, optimizer):
+            if self.is_enabled():
+                with mock.patch.multiple(
+                    "tinymp.amp.grad_scaler",
+                    unscale=module.unscale,
+                    with_gradients=module.with_gradients,
+                ):
+                    super().unscale_(optimizer)
+
+    with mock.patch("tinymp.amp.grad_scaler.Check", module.Check):
+        scaler_of(Scaler)
+
+
+def policy(module):
+    def make(**settings):
+        enabled = settings.pop("enabled", True)
+        return GradScaler(policy=module.DynamicLossScale(**settings), enabled=enabled)
+
+    scaler_of(make)
+
+
+def scaler_of(make):
+    weight, beside, other = (mp.ones(3).requires_grad_() for _ in "abc")
+    optimizer, second = SGD([beside, weight], lr=1.0), SGD([other], lr=1.0)
+    scaler = make(init_scale=8.0, growth_interval=2)
+    loss = mp.tensor([3.0], requires_grad=True)
+    scaler.scale(loss).backward()
+    assert loss.grad.item() == 8
+    scales = []
+    bad = [None, np.nan, -np.inf, np.inf, None, None, None]
+    for step, value in enumerate(bad):
+        before = weight.numpy().copy()
+        weight.grad = mp.tensor([1.0, -2.0, 3.0]) * scaler.get_scale()
+        beside.grad, other.grad = (mp.ones(3) * scaler.get_scale() for _ in "bc")
+        if value is not None:
+            weight.grad._array[1] = value
+        if step == 6:  # to look at the gradients first is allowed
+            scaler.unscale_(optimizer)
+            assert weight.grad.numpy().tolist() == [1, -2, 3]
+        scaler.step(optimizer)
+        scaler.step(second)  # whose gradients are clean
+        scaler.update()
+        scales.append(scaler.get_scale())
+        moved = (before - weight.numpy()).tolist()
+        assert moved == ([1, -2, 3] if value is None else [0, 0, 0])
+    assert scales == [8, 4, 2, 1, 1, 2, 2]
+    assert other.numpy().tolist() == [1 - len(bad)] * 3
+    saved = scaler.state_dict()
+    assert (saved["scale"], saved["_growth_tracker"]) == (2, 1)
+    high = make(init_scale=2.0**127, growth_interval=1)
+    high.scale(loss)
+    weight.grad = mp.zeros(3)
+    high.step(optimizer)
+    high.update()
+    assert high.get_scale() == 2.0**127
+    weight.grad = mp.zeros(3).half()
+    with pytest.raises(ValueError, match="float16 gradient"):
+        high.step(optimizer)
+    none = make(enabled=False)
+    assert none.scale(loss) is loss
+    weight.grad = mp.tensor([np.inf, 1.0, 1.0])
+    none.step(optimizer)  # as if it were not there: the infinity arrives
+    assert weight.numpy()[0] == -np.inf
+
+
+MUTATIONS = [
+    (accumulators, ACCUMULATORS, "sorted(a % x.ndim for a in axes)", "sorted(axes)"),
+    (accumulators, ACCUMULATORS, "transpose(*summed, *kept)", "transpose(*kept, *summed)"),
+    (accumulators, ACCUMULATORS, "1 if a in summed else n", "n if a in summed else 1"),
+    (accumulators, ACCUMULATORS, "keepdims=keepdims, dtype=np.float64", "keepdims=keepdims"),
+    (accumulators, ACCUMULATORS, "y.astype(np.float64))", "y.astype(np.float64)) * (1 + 2**-22)"),
+    (accumulators, ACCUMULATORS, '"dtype": bfloat16', '"dtype": float16'),
+    (accumulators, ACCUMULATORS, 'setdefault("rounding", active', 'setdefault("x", active'),
+    (accumulators, ACCUMULATORS, ", architecture=self.architecture", ""),
+    (accumulators, ACCUMULATORS, "zero, self.size", "zero, 4096"),
+    (accumulators, ACCUMULATORS, '"rounding": "stochastic"', '"rounding": "nearest_even"'),
+    (accumulators, ACCUMULATORS, "size < 1", "size < 0"),
+    (accumulators, ACCUMULATORS, "if not dtype.is_float:", "if False:"),
+    (scaler, SCALER, "None if check.found_inf else optimizer.step", "optimizer.step"),
+    (scaler, SCALER, "outputs * self._state.scale", "outputs * 1.0"),
+    (scaler, SCALER, '        check.stage = "unscaled"\n', ""),
+    (scaler, SCALER, "found_inf=any(check.found_inf", "found_inf=all(check.found_inf"),
+    (scaler, SCALER, "        self._checks.clear()\n", ""),
+    (scaler, SCALER, 'enabled", True))', 'enabled", True)) or True'),
+    (scaler, SCALER, "record.found_inf, record.largest", "not record.found_inf, record.largest"),
+    (unscaling, UNSCALE, "values.max(), -values.min()", "values.max()"),
+    (unscaling, UNSCALE, "-values.min()", "values.min()"),
+    (unscaling, UNSCALE, "mul_(1 / scale)", "mul_(1.0)"),
+    (unscaling, UNSCALE, "(math.isnan(value), value)", "(not math.isnan(value), value)"),
+    (unscaling, UNSCALE, "not math.isfinite(self.largest)", "math.isnan(self.largest)"),
+    (unscaling, UNSCALE, "< float32.exponent_bits", "< 5"),
+    (policy, POLICY, "state.scale * self.backoff_factor", "state.scale"),
+    (policy, POLICY, "self.backoff_factor), clean_steps=0", "self.backoff_factor)"),
+    (policy, POLICY, "clean_steps + 1 != self.growth_interval", "clean_steps != 2"),
+    (policy, POLICY, "grown if math.isfinite(grown) else state.scale", "grown"),
+    (policy, POLICY, "state.scale, clean_steps=0)", "state.scale)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "file"),
+    [(accumulators, ACCUMULATORS), (scaler, SCALER), (unscaling, UNSCALE), (policy, POLICY)],
+)
+@pytest.mark.filterwarnings("ignore::tinymp.amp.diagnosis.LossScaleWarning")
+def test_the_code_as_it_is_passes(altered, check, file):
+    check(altered(file))
+
+
+@pytest.mark.parametrize(("check", "file", "old", "new"), MUTATIONS)
+@pytest.mark.filterwarnings("ignore::tinymp.amp.diagnosis.LossScaleWarning")
+def test_a_planted_error_is_caught(altered, check, file, old, new):
+    module = altered(file, old, new)
+    with pytest.raises(
+        (AssertionError, TypeError, ValueError, RuntimeError, pytest.fail.Exception)
+    ):
+        check(module)
