@@ -30,13 +30,19 @@ def adamw(
     2, with the decay multiplied by the learning rate.
     """
     beta1, beta2 = betas
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * (g * g)
-    m_hat = m / (1 - beta1**t)
-    v_hat = v / (1 - beta2**t)
-    step = lr * m_hat / (xp.sqrt(v_hat) + eps)
+    m = beta1 * m
+    m += (1 - beta1) * g
+    v = beta2 * v
+    square = g * g
+    square *= 1 - beta2
+    v += square
+    step = m / (1 - beta1**t)
+    step *= lr
+    scale = xp.sqrt(v / (1 - beta2**t))
+    scale += eps
+    step /= scale
     if weight_decay:
-        step = step + lr * weight_decay * w
+        step += lr * weight_decay * w
     return step, m, v
 
 

@@ -20,7 +20,7 @@ Array = Any
 
 # rule(xp, t, w, g, *state, **options) -> (step, *new state): what step number t (from 1) subtracts
 # from the parameter w, given its gradient g, and the state afterwards. Elementwise, in the compute
-# dtype, without changing what it is given.
+# dtype, without changing what it is given. (What it computed itself it may use again, in place.)
 Rule = Callable[..., tuple[Array, ...]]
 
 
@@ -53,11 +53,15 @@ def apply_rule(
         )
         lost = s.pop() if compensated else None
         step, *after = rule(xp, t, w, g, *s, **options)
-        change = -step if lost is None else lost - step
-        stored = round_parameter(w + change, block)
-        if compensated:
+        if lost is None:
+            # In place: what is stored in the compute dtype is updated by that.
+            stored = round_parameter(xp.subtract(w, step, out=w), block)
+        else:
+            change = lost - step
+            stored = round_parameter(w + change, block)
             after.append(change - (unpack(stored, parameter.dtype, compute) - w))
-        parameter._array[block] = stored
+        if stored is not w:
+            parameter._array[block] = stored
         for tensor, new, rounded in zip(state, after, round_state, strict=True):
             tensor._array[block] = rounded(new, block)
     for tensor in (parameter, *state):
@@ -71,10 +75,16 @@ def rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block],
     depend on the blocks, and with them not on the device.
     """
     dtype = tensor.dtype
+    if dtype.storage == compute_type(dtype):
+        return _as_computed
     mode = mode or active_rounding().mode(dtype)
-    if mode != "stochastic" or dtype.storage == compute_type(dtype):
+    if mode != "stochastic":
         return lambda values, block: pack(values, dtype, mode)
     words = random_words(tensor._device, tensor.size).reshape(tensor.shape)
     return lambda values, block: encode(values, dtype, mode, random_words=words[block]).view(
         dtype.storage
     )
+
+
+def _as_computed(values: Array, block: Block) -> Array:
+    return values
