@@ -143,10 +143,13 @@ def _nll_x(
     ignore_index: int | None,
     reduction: str,
 ) -> Array:
-    _, labels, each = _rows(xp, labels, weight, ignore_index, g.dtype)
+    counts, labels, each = _rows(xp, labels, weight, ignore_index, g.dtype)
     gradient = xp.zeros(x_shape, g.dtype)
     gradient[xp.arange(len(labels)), labels] = -1 if each is None else -each
-    return gradient * _spread(xp, g, labels, each, reduction)
+    gradient *= _spread(xp, g, labels, each, reduction)
+    if counts is not None:
+        gradient[~counts] = 0  # also where no row counts, and the mean divides by 0
+    return gradient
 
 
 NLL = Op(

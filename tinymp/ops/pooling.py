@@ -19,7 +19,8 @@ def _max_pool(xp: Any, x: Array, *, window: Window) -> Any:
     places = window.places(x.shape[2:])
     out = xp.full((*x.shape[:2], *places), -inf, x.dtype)
     # The number of the tap that won: one byte suffices for most windows.
-    chosen = xp.zeros(out.shape, xp.uint8 if prod(window.kernel) <= 256 else xp.int64)
+    chosen = xp.empty(out.shape, xp.uint8 if prod(window.kernel) <= 256 else xp.int64)
+    chosen[...] = window.first_taps(xp, places)  # where there is nothing above -inf
     for tap, under in enumerate(window.taps(window.padded(xp, x, -inf), places)):
         better = (under > out) | (under != under)  # the first of equal ones, or a NaN
         out = xp.where(better, under, out)

@@ -194,7 +194,9 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     dim = one_dim(dim, x, "chunk")
     if chunks < 1:
         raise ValueError(f"chunk was given chunks={chunks}; it must be at least 1")
-    return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
+    length = x.shape[dim]
+    # Of nothing there are as many parts as were asked for, as in PyTorch.
+    return split(x, -(-length // chunks) if length else [0] * chunks, dim)
 
 
 def _matrices(x: Tensor, name: str) -> Tensor:

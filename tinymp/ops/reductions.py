@@ -80,13 +80,18 @@ STD = Op("std", _std, x=_std_x, residuals=("std",), result="float")
 
 
 def _prod_x(xp: Any, g: Any, x: Any, dim: Shape) -> Any:
-    """The product of the *other* elements, which is not out / x where some x is 0."""
-    zero = x == 0
-    zeros = kept(xp.count_nonzero(zero, axis=dim), x.shape, dim)
-    nonzero = xp.where(zero, 1, x)
-    product = xp.prod(nonzero, axis=dim, keepdims=True)
-    others = xp.where(zeros == zero, product / nonzero, 0)  # no zero but, perhaps, this one
-    return kept(g, x.shape, dim) * others
+    """The product of the *other* elements: of those in front of each, times those behind it.
+
+    No division by x, so neither a zero nor an infinity needs care.
+    """
+    order = [*(i for i in range(x.ndim) if i not in dim), *dim]
+    moved = x.transpose(order)
+    rows = moved.reshape(-1, count(x.shape, dim)) if x.size else moved.reshape(0, 1)
+    one = xp.ones((len(rows), 1), x.dtype)
+    front = xp.cumprod(xp.concatenate([one, rows[:, :-1]], 1), axis=1)
+    behind = xp.cumprod(xp.concatenate([one, rows[:, :0:-1]], 1), axis=1)[:, ::-1]
+    others = (front * behind).reshape(moved.shape)
+    return kept(g, x.shape, dim) * others.transpose([order.index(i) for i in range(x.ndim)])
 
 
 PROD = Op(

@@ -61,6 +61,16 @@ class Window(NamedTuple):
         out[..., top : top + height, left : left + width] = image
         return out
 
+    def first_taps(self, xp: Any, places: tuple[int, ...]) -> Array:
+        """For each place, the number of the first tap that meets the image, not what is around."""
+        rows, columns = (
+            xp.maximum(0, -((xp.arange(n) * s - before) // d))
+            for n, s, (before, _), d in zip(
+                places, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+        return rows[:, None] * self.kernel[1] + columns
+
     def spread(self, xp: Any, taps: Iterator[Array], size: tuple[int, ...], like: Array) -> Array:
         """The reverse of `taps`: an image of `size` on which what each tap brings is added up.
 
