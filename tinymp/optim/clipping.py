@@ -16,7 +16,7 @@ from tinymp.formats import float32, float64, unpack
 from tinymp.numerics.kit import compute_type
 from tinymp.ops import clamp
 from tinymp.optim.blocks import blocks
-from tinymp.optim.update import rounder
+from tinymp.optim.update import multiply
 
 Array = Any
 
@@ -62,7 +62,7 @@ def clip_grad_norm_(
             )
         scale = xp.minimum(max_norm / (norm + 1e-6), 1.0)  # where norm is NaN, NaN
         for gradient in gradients:
-            _multiply(gradient, scale)
+            multiply(gradient, scale.astype(compute_type(gradient.dtype)))
     dtype = float64 if any(gradient.dtype is float64 for gradient in gradients) else float32
     return Tensor(norm.astype(dtype.storage), dtype)
 
@@ -95,16 +95,9 @@ def _total_norm(xp: Any, gradients: list[Tensor], p: float) -> Array:
 
 
 def _norm(xp: Any, values: Array, p: float) -> Array:
+    if p == 2:
+        return xp.sqrt(xp.sum(xp.square(values)))
     magnitudes = xp.abs(values)
     if p == inf:
         return xp.asarray(magnitudes.max())
     return xp.asarray(xp.sum(magnitudes**p) ** (1 / p))
-
-
-def _multiply(tensor: Tensor, factor: Array) -> None:
-    compute = compute_type(tensor.dtype)
-    factor, rounded = factor.astype(compute), rounder(tensor)
-    for block in blocks(tensor):
-        product = unpack(tensor._array[block], tensor.dtype, compute) * factor
-        tensor._array[block] = rounded(product, block)
-    tensor.version.count += 1

@@ -68,6 +68,18 @@ def apply_rule(
         tensor.version.count += 1
 
 
+def multiply(tensor: Tensor, factor: Any) -> None:
+    """Multiply a tensor by a number in the compute dtype, in place; each product rounded once."""
+    compute = compute_type(tensor.dtype)
+    rounded = rounder(tensor)
+    for block in blocks(tensor):
+        values = unpack(tensor._array[block], tensor.dtype, compute)
+        product = rounded(tensor._device.xp.multiply(values, factor, out=values), block)
+        if product is not values:
+            tensor._array[block] = product
+    tensor.version.count += 1
+
+
 def rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block], Array]:
     """A function of computed values and their place that rounds them to what `tensor` stores.
 
