@@ -19,7 +19,7 @@ def same(a, b):
     )
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8])
 def test_all_words_are_chosen_as_they_are(dtype):
     random = np.random.default_rng(0)
     bits = random.integers(0, 256, (2, *SHAPE, np.dtype(dtype).itemsize), dtype=np.uint8)

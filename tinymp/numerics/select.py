@@ -15,15 +15,15 @@ def where(mask: Array, x: Array, y: Array) -> Array:
     """`np.where(mask, x, y)`: x where the mask holds, y elsewhere, NaN and infinities included.
 
     np.where decides at every element anew, and where a mask has no pattern, as after a ReLU, the
-    processor guesses wrong half of the time. The words of floats can be chosen by their bits, which
-    is up to eight times as fast:
+    processor guesses wrong half of the time. Words can be chosen by their bits, which is up to eight
+    times as fast:
 
         y ^ ((x ^ y) & choice)      with a choice of all ones or no bit at all
     """
     if not isinstance(mask, np.ndarray) or mask.size <= _FEW or mask.dtype != bool:
         return np.where(mask, x, y)
     dtype = np.result_type(x, y)
-    if dtype.kind != "f":
+    if dtype.kind not in "fiu":
         return np.where(mask, x, y)
     words = np.dtype(f"i{dtype.itemsize}")
     x, y = (np.asarray(value, dtype).view(words) for value in (x, y))

@@ -56,7 +56,9 @@ def _kernels(weight: Packed, groups: int) -> Packed:
 
 
 def _with_bias(out: Array, bias: Packed | None) -> Array:
-    return out if bias is None else out + bias.values().reshape(-1, 1, 1)
+    if bias is not None:
+        out += bias.values().reshape(-1, 1, 1)  # in place: the product is nobody else's
+    return out
 
 
 def _under(

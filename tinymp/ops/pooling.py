@@ -22,6 +22,7 @@ def _max_pool(xp: Any, x: Array, *, window: Window) -> Any:
     chosen = xp.empty(out.shape, xp.uint8 if prod(window.kernel) <= 256 else xp.int64)
     chosen[...] = window.first_taps(xp, places)  # where there is nothing above -inf
     for tap, under in enumerate(window.taps(window.padded(xp, x, -inf), places)):
+        under = xp.ascontiguousarray(under)  # it is read four times
         better = (under > out) | (under != under)  # the first of equal ones, or a NaN
         out = xp.where(better, under, out)
         chosen = xp.where(better, xp.asarray(tap, chosen.dtype), chosen)

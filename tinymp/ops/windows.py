@@ -54,8 +54,10 @@ class Window(NamedTuple):
                 yield image[..., rows, columns]
 
     def padded(self, xp: Any, image: Array, value: Any = 0) -> Array:
-        """A copy of the image with `value` around it."""
+        """The image with `value` around it; the image itself if there is no padding."""
         (top, bottom), (left, right) = self.padding
+        if top == bottom == left == right == 0:
+            return image
         *front, height, width = image.shape
         out = xp.full((*front, height + top + bottom, width + left + right), value, image.dtype)
         out[..., top : top + height, left : left + width] = image
