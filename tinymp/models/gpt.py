@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
+from pathlib import Path
 
 from tinymp.autograd import Tensor
 from tinymp.formats import DType, bool_, float32
@@ -186,3 +187,39 @@ class GPT(Module):
             FloatingPointError: logits that are NaN or infinite.
         """
         return generate(self, tokens, max_new_tokens, temperature, top_k, use_cache, seed)
+
+    @staticmethod
+    def from_pretrained(
+        path: str | Path,
+        dtype: DType | str | None = None,
+        device: str = "cpu",
+        dropout: float = 0.0,
+    ) -> GPT:
+        """A GPT-2 as Hugging Face's transformers saved it; nothing is downloaded.
+
+        Args:
+            path: a folder with config.json and model.safetensors in it, or the path of the latter.
+            dtype: of the parameters; None for that of the file.
+            device: of the parameters.
+            dropout: see `GPT`; the file's own is not taken over, since it may name three.
+
+        Raises:
+            FileNotFoundError: a missing file.
+            ValueError: a model that is no GPT-2, or a variant that computes something else, or
+                weights that are missing or of another shape.
+        """
+        from tinymp.models.gpt2_files import load_gpt2
+
+        return load_gpt2(Path(path), dtype, device, dropout)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, which transformers opens as a GPT-2.
+
+        Each weight is stored in its own dtype. Files of these names are replaced.
+
+        Raises:
+            FileExistsError: `folder` is a file.
+        """
+        from tinymp.models.gpt2_files import save_gpt2
+
+        save_gpt2(self, Path(folder))

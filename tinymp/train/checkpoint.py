@@ -13,35 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinymp.autograd import Tensor
-from tinymp.devices import device_of
-from tinymp.formats import (
-    bfloat16,
-    bool_,
-    float8_e4m3fn,
-    float8_e5m2,
-    float16,
-    float32,
-    float64,
-    int64,
-)
-from tinymp.train.atomic import write_atomically
+from tinymp.data.tensor_file import read_tensors, write_tensors
 
 VERSION = 1
 
 _KEY = "tinymp"
-_DTYPES = {
-    "F64": float64,
-    "F32": float32,
-    "F16": float16,
-    "BF16": bfloat16,
-    "F8_E4M3": float8_e4m3fn,
-    "F8_E5M2": float8_e5m2,
-    "I64": int64,
-    "BOOL": bool_,
-}
 
 
 class CheckpointError(ValueError):
@@ -54,22 +31,9 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     `state` may nest dictionaries and lists of tensors, numbers, strings, booleans and None, as the
     `state_dict()` of a model or an optimizer does. Equal states give equal bytes.
     """
-    from safetensors import TensorSpec, serialize
-
     tensors: dict[str, Tensor] = {}
     document = {"version": VERSION, "state": _without_tensors(state, "", tensors)}
-    # The format's writer takes addresses, so the arrays must outlive the call.
-    arrays = {name: _on_host(tensor) for name, tensor in tensors.items()}
-    specs = {
-        name: TensorSpec(
-            dtype=tensors[name].dtype.name,
-            shape=tensors[name].shape,
-            data_ptr=array.ctypes.data,
-            data_len=array.nbytes,
-        )
-        for name, array in arrays.items()
-    }
-    write_atomically(path, bytes(serialize(specs, metadata={_KEY: json.dumps(document)})))
+    write_tensors(path, tensors, {_KEY: json.dumps(document)})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -79,17 +43,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         CheckpointError: a truncated file, one that another program wrote, or another version's.
     """
-    from safetensors import SafetensorError, deserialize, safe_open
-
-    content = path.read_bytes()
     try:
-        entries: list[tuple[str, dict[str, Any]]] = deserialize(content)  # type: ignore[no-untyped-call]
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
+        tensors, metadata = read_tensors(path)
+    except ValueError as error:
         raise CheckpointError(
-            f"{path} is no complete safetensors file ({error}): it was cut short, or is no "
-            "checkpoint; restore it from a copy, or start the run anew in another folder"
+            f"{error}; restore it from a copy, or start the run anew in another folder"
         ) from None
     if _KEY not in metadata:
         raise CheckpointError(
@@ -103,7 +61,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{VERSION}; continue with the tinymp that wrote it, or start the run anew in another "
             "folder"
         )
-    tensors = {name: _tensor(entry) for name, entry in entries}
     state: dict[str, Any] = _with_tensors(document["state"], tensors)
     return state
 
@@ -158,14 +115,3 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return tensors[value["$tensor"]]
     pairs = value.get("$items", value.items())
     return {key: _with_tensors(x, tensors) for key, x in pairs}
-
-
-def _on_host(tensor: Tensor) -> np.ndarray[Any, Any]:
-    storage = tensor.storage
-    return np.ascontiguousarray(device_of(storage).to_numpy(storage))
-
-
-def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    dtype = _DTYPES[entry["dtype"]]
-    array = np.frombuffer(entry["data"], dtype.storage).reshape(entry["shape"])
-    return Tensor(array, dtype)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tinymp.train.atomic import write_atomically
+from tinymp.data.atomic import write_atomically
 from tinymp.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from tinymp.train.configuration import Configuration
 from tinymp.train.history import EpochRecord

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tinymp.train.atomic import write_atomically
+from tinymp.data.atomic import write_atomically
 
 
 def test_replaces_the_content_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_reader_finds_whole_files_whenever_the_writer_is_killed(tmp_path: Path
         import sys
         from itertools import cycle
         from pathlib import Path
-        from tinymp.train.atomic import write_atomically
+        from tinymp.data.atomic import write_atomically
         print("ready", flush=True)
         for letter in cycle([b"a", b"b"]):
             write_atomically(Path(sys.argv[1]), letter * 4_000_000)
