@@ -19,7 +19,8 @@ from tinymp.devices import gemm, get_device
 F16, BF16 = SimpleNamespace(name="float16"), SimpleNamespace(name="bfloat16")
 R_32F, R_64F, R_16F, R_16BF = 0, 1, 2, 14
 STORAGE = {R_32F: np.float32, R_64F: np.float64, R_16F: np.float16, R_16BF: np.uint16}
-calls = []
+TF32 = 77
+calls, computes, math_modes = [], [], []
 
 
 class GpuArray(np.ndarray):
@@ -53,9 +54,11 @@ def gemm_strided_batched_ex(
     C, Ctype, ldc, stride_c, batch, compute, algo,
 ):  # fmt: skip
     assert (handle, algo) == (77, -1)
-    assert Ctype == {68: R_32F, 70: R_64F}[compute]
+    assert Ctype in {68: (R_32F, Atype), 70: (R_64F,), TF32: (R_32F,)}[compute]
+    assert math_modes[-1] == 16  # partial sums in float32
     calls.append((Atype, batch))
-    scalar = ctypes.POINTER({68: ctypes.c_float, 70: ctypes.c_double}[compute])
+    computes.append(compute)
+    scalar = ctypes.POINTER(ctypes.c_double if compute == 70 else ctypes.c_float)
     factor, keep = (ctypes.cast(pointer, scalar)[0] for pointer in (alpha, beta))
     for i in range(batch):
         a, b, c = (
@@ -67,7 +70,8 @@ def gemm_strided_batched_ex(
             )
         )
         left, right = values(a.T if transa else a), values(b.T if transb else b)
-        c[...] = factor * (left @ right) + (keep and keep * c)
+        product = factor * (left @ right) + (keep and keep * values(c))
+        c[...] = top_half(product) if Ctype == R_16BF else product
 
 
 def gemm_ex(
@@ -93,6 +97,8 @@ def cublas(monkeypatch):
         gemmStridedBatchedEx=gemm_strided_batched_ex,
         CUBLAS_COMPUTE_32F=68,
         CUBLAS_COMPUTE_64F=70,
+        CUBLAS_COMPUTE_32F_FAST_TF32=TF32,
+        setMathMode=lambda handle, mode: math_modes.append(mode),
         CUBLAS_GEMM_DEFAULT=-1,
         CUBLAS_OP_N=0,
         CUBLAS_OP_T=1,
@@ -101,7 +107,8 @@ def cublas(monkeypatch):
         CUDA_R_32F=R_32F, CUDA_R_64F=R_64F, CUDA_R_16F=R_16F, CUDA_R_16BF=R_16BF
     )
     cupy = SimpleNamespace(
-        empty=lambda shape, dtype: on_gpu(np.full(shape, np.nan, dtype)),
+        # Not zeros, so that an element that is never written shows.
+        empty=lambda shape, dtype: on_gpu(np.full(shape, 99, dtype)),
         zeros=lambda shape, dtype: on_gpu(np.zeros(shape, dtype)),
         ascontiguousarray=lambda x: on_gpu(np.ascontiguousarray(x)),
         broadcast_to=lambda x, shape: np.broadcast_to(x, shape, subok=True),
@@ -113,8 +120,12 @@ def cublas(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
     monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", backends)
     gemm._multiplies_bfloat16.cache_clear()
+    gemm._PLANS.clear()
+    gemm._two_byte_kind.cache_clear()
     calls.clear()
     yield device
+    gemm._PLANS.clear()
+    gemm._two_byte_kind.cache_clear()
     gemm._multiplies_bfloat16.cache_clear()
 
 
@@ -220,3 +231,42 @@ def test_mixed_types_and_bare_numbers_are_refused():
         gemm.matmul(a.astype(np.int64), a.astype(np.int64))
     with pytest.raises(ValueError, match="a number has no matrix product"):
         gemm.matmul(on_gpu(np.float32(2)), a)
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((0, 4), (4, 5)), ((3, 0), (0, 5))],
+)
+def test_a_product_can_be_rounded_as_it_is_written_on_top_of_a_bias(dtype, left, right):
+    store = top_half if dtype is BF16 else (lambda x: on_gpu(x.astype(np.float16)))
+    a, b, bias = integers(left, np.float32), integers(right, np.float32), integers(5, np.float32)
+    expected = np.asarray(a) @ np.asarray(b)
+    product = gemm.rounded_product(store(a), store(b), dtype)
+    np.testing.assert_array_equal(values(np.asarray(product)), expected)
+    held = on_gpu(np.broadcast_to(store(bias), expected.shape).copy())
+    product = gemm.rounded_product(store(a), store(b), dtype, held)
+    np.testing.assert_array_equal(values(np.asarray(product)), expected + np.asarray(bias))
+
+
+def test_a_known_layout_serves_other_arrays():
+    for scale in (1, 2, 3):
+        a, b = on_gpu(scale * integers((3, 4), np.float32)), integers((4, 5), np.float32)
+        np.testing.assert_array_equal(gemm.matmul(a, b), np.asarray(a) @ np.asarray(b))
+        turned = on_gpu(np.asarray(a)[:, ::2])  # a copy of it is what cuBLAS reads
+        np.testing.assert_array_equal(gemm.matmul(turned, b[:2]), np.asarray(turned) @ b[:2])
+
+
+def test_tf32_is_a_switch():
+    a, b = integers((3, 4), np.float32), integers((4, 5), np.float32)
+    gemm.matmul(a, b)
+    gemm.set_float32_matmul_precision("high")
+    try:
+        assert gemm.get_float32_matmul_precision() == "high"
+        gemm.matmul(a, b)
+        gemm.matmul(a.astype(np.float64), b.astype(np.float64))
+    finally:
+        gemm.set_float32_matmul_precision("highest")
+    assert computes[-3:] == [68, TF32, 70]
+    with pytest.raises(ValueError, match=r"unknown precision 'low'.*'highest'.*'high'"):
+        gemm.set_float32_matmul_precision("low")

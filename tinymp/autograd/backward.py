@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add
 from typing import Any
 
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import OBSERVERS
 from tinymp.autograd.tensor import Tensor
+from tinymp.devices import device_of
 from tinymp.formats import DType, RoundingState, active_rounding, gradient_dtype, rounded, unpack
-from tinymp.numerics.kit import compute_type
+from tinymp.numerics.kit import Packed, compute_type
 from tinymp.numerics.quiet import quietly
 
 Array = Any
@@ -154,8 +154,17 @@ def _accumulate(leaf: Tensor, storage: Array) -> None:
     leaf.grad = Tensor(storage, dtype)
 
 
+def _plus(xp: Any, x: Array, y: Array) -> Array:
+    return x + y
+
+
 def _add(x: Array, y: Array, dtype: DType, rounding: RoundingState) -> Array:
     """Sum of two gradients of one tensor, rounded once to its dtype."""
+    if (kernels := device_of(x).kernels) is not None:
+        target = kernels.Target(dtype, rounding.mode(dtype))
+        out = kernels.elementwise("add", _plus, [Packed(x, dtype), Packed(y, dtype)], {}, target)
+        if out is not NotImplemented:
+            return out
     compute = compute_type(dtype)
-    total = quietly(add, unpack(x, dtype, compute), unpack(y, dtype, compute))
+    total = quietly(_plus, None, unpack(x, dtype, compute), unpack(y, dtype, compute))
     return rounded(total, dtype, rounding)

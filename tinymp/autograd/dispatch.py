@@ -12,8 +12,9 @@ from tinymp.autograd.contract import Contract, Operand
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
-from tinymp.autograd.tensor import Tensor, Version, new_tensor
-from tinymp.formats import RoundingState, active_rounding
+from tinymp.autograd.tensor import Tensor, Version, kind_of, new_tensor
+from tinymp.devices import device_of
+from tinymp.formats import DType, RoundingState, active_rounding
 from tinymp.numerics.accumulation import ACCUMULATOR
 
 Array = Any
@@ -41,7 +42,7 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     )
     contract = op.contracts.get(key)
     if contract is None:
-        contract = op.contracts[key] = Contract(op, operands, dtype)
+        contract = op.contracts[key] = _contract(op, operands, dtype)
 
     rounding = active_rounding() if contract.rounds else _NOTHING_TO_ROUND
     try:
@@ -55,11 +56,23 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     result = new_tensor(out, contract.kinds[recorded][out.ndim == 0])
     if op.forward_on == "words":
         result._version = _version_of_view(out, operands)
+        if (device := device_of(out)) is not contract.device:  # it moved there
+            result._device = device
+            result.kind = kind_of(result.dtype, device, out.ndim == 0, recorded)
     if recorded:
         result.node = _node(contract, operands, attributes, result, rounding)
     for observer in OBSERVERS.get():
         observer.forward(contract, operands, attributes, result)
     return result
+
+
+def _contract(op: Op, operands: tuple[Operand, ...], dtype: DType | None) -> Contract:
+    contract = Contract(op, operands, dtype)
+    if contract.device.kernels is None:
+        return contract
+    from tinymp.autograd.twins import TwinContract  # where there is no GPU, nobody waits for it
+
+    return TwinContract(op, operands, dtype)
 
 
 def _node(
@@ -76,7 +89,7 @@ def _node(
         x: Any = operands[position]
         sources[position] = x.node or x
     saved = plan.keep(operands, known, result) if plan.names else {}
-    return Node(contract, sources, saved, result._array.shape, rounding)
+    return Node(contract, sources, saved, result, rounding)
 
 
 def _version_of_view(out: Array, operands: tuple[Operand, ...]) -> Version | None:

@@ -23,20 +23,21 @@ class Node:
     was freed. Rounding is that of the forward pass.
     """
 
-    __slots__ = ("contract", "hooks", "number", "rounding", "saved", "shape", "sources")
+    __slots__ = ("contract", "hooks", "kind", "number", "rounding", "saved", "shape", "sources")
 
     def __init__(
         self,
         contract: Contract,
         sources: Sequence[Any],
         saved: dict[str, Any],
-        shape: tuple[int, ...],
+        result: Tensor,
         rounding: RoundingState,
     ) -> None:
         self.contract = contract
         self.sources: Sequence[Node | Tensor | None] = sources
         self.saved: dict[str, Any] | None = saved
-        self.shape = shape
+        self.kind = result.kind
+        self.shape = result.shape
         self.rounding = rounding
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.number = next(_creation)
@@ -44,12 +45,12 @@ class Node:
     @property
     def dtype(self) -> DType:
         """Dtype of the result."""
-        return self.contract.result
+        return self.kind.dtype
 
     @property
     def device(self) -> str:
         """Name of the device of the result."""
-        return self.contract.device.name
+        return self.kind.device.name
 
     @property
     def name(self) -> str:

@@ -27,11 +27,14 @@ class Device(ABC):
         name: `"cpu"`, or `"cuda:0"` and so on.
         xp: the array module of the place, `numpy` or `cupy`.
         multiplies_words: whether `matmul_words` is the fast way here, on tensor cores.
+        kernels: what serves operations in place of their rules, `devices.kernels.serving`; None
+            where the rules on `xp` are all there is.
     """
 
     name: str
     xp: Any
     multiplies_words = False
+    kernels: Any = None
 
     def __repr__(self) -> str:
         return f"tinymp.devices.get_device({self.name!r})"

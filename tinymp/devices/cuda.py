@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any
 
@@ -32,6 +33,7 @@ class CudaDevice(Device):
         self.name = f"cuda:{index}"
         self.xp = _import_cupy(index)
         self._place = self.xp.cuda.Device(index)
+        self.kernels = importlib.import_module("tinymp.devices.kernels.serving")
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
         with self._place:

@@ -31,15 +31,33 @@ def matmul(a: Array, b: Array) -> Array:
 
 def matmul_words(a: Array, b: Array, dtype: Format) -> Array:
     """Return the float32 product of CuPy arrays of 2-byte floats; see `Device.matmul_words`."""
-    from cupy.cuda import runtime
-
     check_two_byte(a, dtype)
     check_two_byte(b, dtype)
-    if dtype.name == "float16":
-        return _product(a, b, runtime.CUDA_R_16F)
-    if _multiplies_bfloat16():
-        return _product(a, b, runtime.CUDA_R_16BF)
-    return matmul(widen(a, dtype), widen(b, dtype))
+    kind = _two_byte_kind(dtype.name)
+    if kind is None:
+        return matmul(widen(a, dtype), widen(b, dtype))
+    return _product(a, b, kind)
+
+
+def rounded_product(a: Array, b: Array, dtype: Format, out: Array | None = None) -> Any:
+    """Return `a @ b` of 2-byte floats as 2-byte floats of the same format.
+
+    It is accumulated in float32 and rounded once, to nearest even, as the product is written: the
+    float32 result never is in memory. An `out` is added to what it holds, before that rounding.
+    Declines (NotImplemented) where the GPU has no tensor cores for the format.
+    """
+    kind = _two_byte_kind(dtype.name)
+    return NotImplemented if kind is None else _product(a, b, kind, out, words=True)
+
+
+@cache
+def _two_byte_kind(name: str) -> int | None:
+    """CUDA's name of a 2-byte format; None where this GPU does not multiply it."""
+    from cupy.cuda import runtime
+
+    if name == "float16":
+        return int(runtime.CUDA_R_16F)
+    return int(runtime.CUDA_R_16BF) if _multiplies_bfloat16() else None
 
 
 @cache
@@ -59,10 +77,33 @@ def _multiplies_bfloat16() -> bool:
     return False
 
 
-def _product(a: Array, b: Array, kind: int) -> Array:
-    """Return `a @ b`, with NumPy's shapes, for operands whose elements CUDA calls `kind`."""
+def _product(a: Array, b: Array, kind: int, out: Array | None = None, words: bool = False) -> Array:
+    """Return `a @ b`, with NumPy's shapes, for operands whose elements CUDA calls `kind`.
+
+    The result is float32 (float64 for float64); with `words` it has the operands' type. It is added
+    to what `out` holds, if that is given: an array of that type and shape.
+    """
     import cupy
 
+    if a.ndim < 2 or b.ndim < 2:
+        return _with_vectors(a, b, kind)
+    # How the operands lie is worked out once: a step of training meets the same shapes again.
+    key = (a.shape, a.strides, b.shape, b.strides, kind, words)
+    plan = _PLANS.get(key)
+    if plan is None:
+        plan = _Plan(a, b, kind, words)
+        if plan.in_place:
+            _PLANS[key] = plan
+    add = out is not None
+    if out is None:
+        out = (cupy.empty if plan.calls else cupy.zeros)(plan.shape, plan.dtype)
+    for call in plan.calls:
+        call(a.data.ptr, b.data.ptr, out.data.ptr, add)
+    return out
+
+
+def _with_vectors(a: Array, b: Array, kind: int) -> Array:
+    """The product where an operand is a vector: a row on the left, a column on the right."""
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(
             f"matmul: a number has no matrix product; shapes {a.shape} and {b.shape} were given, "
@@ -70,48 +111,115 @@ def _product(a: Array, b: Array, kind: int) -> Array:
         )
     left = a[None, :] if a.ndim == 1 else a
     right = b[:, None] if b.ndim == 1 else b
-    shape = product_shape(left.shape, right.shape)
-    result_type = np.float64 if a.dtype == np.float64 else np.float32
-    if left.size == 0 or right.size == 0:
-        out = cupy.zeros(shape, result_type)
-    else:
-        out = cupy.empty(shape, result_type)
-        for gemm in gemms(cupy, left, right, out):
-            _call_cublas(gemm, kind)
+    out = _product(left, right, kind)
     if a.ndim == 1:
         out = out[..., 0, :]
     return out[..., 0] if b.ndim == 1 else out
 
 
-def _call_cublas(gemm: Gemm, kind: int) -> None:
-    """Start one product: Bᵀ·Aᵀ in cuBLAS's column-major order, which is A·B by rows."""
-    from cupy.cuda import device, runtime
-    from cupy_backends.cuda.libs import cublas
+class _Plan:
+    """The calls for operands of certain shapes and strides.
 
-    double = kind == runtime.CUDA_R_64F
-    # CUBLAS_COMPUTE_32F multiplies float32 in float32 (TF32 has a name of its own) and the exact
-    # products of 2-byte floats on tensor cores. The factors 1 and 0 are of the compute type, and
-    # are read from the CPU's memory before the call returns.
-    compute = cublas.CUBLAS_COMPUTE_64F if double else cublas.CUBLAS_COMPUTE_32F
-    one, zero = np.array([[1], [0]], np.float64 if double else np.float32)
+    Attributes:
+        shape, dtype: of the result.
+        calls: one or several; none where there is nothing to multiply.
+        in_place: whether all operands are read where they lie, so that the plan serves others.
+    """
 
-    def matrix(operand: Any, element: int) -> tuple[int, ...]:
-        return operand.array.data.ptr, element, operand.leading
+    def __init__(self, a: Array, b: Array, kind: int, words: bool) -> None:
+        import cupy
 
-    def flag(operand: Any) -> int:
-        return int(cublas.CUBLAS_OP_T if operand.by_columns else cublas.CUBLAS_OP_N)
+        self.shape = product_shape(a.shape, b.shape)
+        self.dtype = a.dtype if words or a.dtype == np.float64 else np.dtype(np.float32)
+        self.calls: list[_Call] = []
+        if a.size and b.size:
+            arrays = (a, b, cupy.empty(self.shape, self.dtype))
+            self.calls = [_Call(gemm, arrays, kind) for gemm in gemms(cupy, *arrays)]
+        self.in_place = all(call.in_place for call in self.calls)
 
-    handle = device.get_cublas_handle()
-    sizes = (flag(gemm.b), flag(gemm.a), gemm.n, gemm.m, gemm.k)
-    b, a = matrix(gemm.b, kind), matrix(gemm.a, kind)
-    out = matrix(gemm.out, runtime.CUDA_R_64F if double else runtime.CUDA_R_32F)
-    how = (compute, cublas.CUBLAS_GEMM_DEFAULT)
-    factor, keep = one.ctypes.data, zero.ctypes.data
-    if gemm.batch == 1:
-        cublas.gemmEx(handle, *sizes, factor, *b, *a, keep, *out, *how)
-    else:
-        steps = [(operand.batch_stride,) for operand in (gemm.b, gemm.a, gemm.out)]
-        cublas.gemmStridedBatchedEx(
-            handle, *sizes, factor, *b, *steps[0], *a, *steps[1], keep, *out, *steps[2],
-            gemm.batch, *how,
+
+_PLANS: dict[Any, _Plan] = {}
+
+
+class _Call:
+    """One product as cuBLAS is told it: Bᵀ·Aᵀ in column-major order, which is A·B by rows."""
+
+    def __init__(self, gemm: Gemm, arrays: tuple[Array, Array, Array], kind: int) -> None:
+        from cupy.cuda import device, runtime
+        from cupy_backends.cuda.libs import cublas
+
+        operands = (gemm.a, gemm.b, gemm.out)
+        pairs = list(zip(operands, arrays, strict=True))
+        self._offsets = [operand.array.data.ptr - array.data.ptr for operand, array in pairs]
+        inside = [0 <= o <= _extent(x) for o, x in zip(self._offsets, arrays, strict=True)]
+        #: Whether all operands are read where they lie, not from copies.
+        self.in_place = all(inside)
+        self._copies = [
+            operand.array for operand in operands
+        ]  # which must live until they are read
+        flags = [cublas.CUBLAS_OP_T if x.by_columns else cublas.CUBLAS_OP_N for x in operands]
+        self._sizes = (int(flags[1]), int(flags[0]), gemm.n, gemm.m, gemm.k)
+        result = {2: kind, 4: runtime.CUDA_R_32F, 8: runtime.CUDA_R_64F}[arrays[2].itemsize]
+        self._leading = [
+            (t, x.leading) for t, x in zip((kind, kind, result), operands, strict=True)
+        ]
+        self._batch = gemm.batch
+        self._steps = [(x.batch_stride,) if gemm.batch > 1 else () for x in operands]
+        # CUBLAS_COMPUTE_32F multiplies float32 in float32 and the exact products of 2-byte floats
+        # on tensor cores; TF32, which cuts float32 operands to 11 bits, has a name of its own.
+        double = kind == runtime.CUDA_R_64F
+        self._compute = cublas.CUBLAS_COMPUTE_64F if double else cublas.CUBLAS_COMPUTE_32F
+        self._tf32 = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if kind == runtime.CUDA_R_32F else None
+        # The factors 0 and 1 are of the compute type, and read before a call returns.
+        self._factors = np.array([0, 1], np.float64 if double else np.float32)
+        zero = self._factors.ctypes.data
+        self._zero, self._one = zero, zero + self._factors.itemsize
+        self._start = cublas.gemmStridedBatchedEx if gemm.batch > 1 else cublas.gemmEx
+        self._handle = device.get_cublas_handle
+        self._set_mode, self._algorithm = cublas.setMathMode, cublas.CUBLAS_GEMM_DEFAULT
+
+    def __call__(self, a: int, b: int, out: int, add: bool) -> None:
+        """Start the product of matrices at these addresses; with `add`, on top of what is there."""
+        x, y, z = self._offsets
+        (left, right, product), (left_step, right_step, step) = self._leading, self._steps
+        compute = self._tf32 if _tf32[0] and self._tf32 is not None else self._compute
+        handle = self._handle()
+        # Partial sums stay in float32: cuBLAS may else add them in the type of a 2-byte result.
+        self._set_mode(handle, _FLOAT32_REDUCTIONS)
+        self._start(
+            handle, *self._sizes, self._one, b + y, *right, *right_step, a + x, *left, *left_step,
+            self._one if add else self._zero, out + z, *product, *step,
+            *((self._batch,) if step else ()), compute, self._algorithm,
         )  # fmt: skip
+
+
+def _extent(x: Array) -> int:
+    """Bytes from the first element of `x` to its last."""
+    return sum((n - 1) * max(stride, 0) for n, stride in zip(x.shape, x.strides, strict=True))
+
+
+_FLOAT32_REDUCTIONS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION
+_tf32 = [False]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Choose how a GPU multiplies float32 matrices; the name and its values are PyTorch's.
+
+    Args:
+        precision: `"highest"`, the default: in float32. `"high"`: on tensor cores in TF32, which
+            rounds the operands to 11 bits of significand and accumulates in float32. The CPU
+            always computes in float32.
+
+    Raises:
+        ValueError: another value.
+    """
+    if precision not in ("highest", "high"):
+        raise ValueError(
+            f"unknown precision {precision!r}; expected 'highest' (float32) or 'high' (TF32)"
+        )
+    _tf32[0] = precision == "high"
+
+
+def get_float32_matmul_precision() -> str:
+    """`"highest"` or `"high"`; see `set_float32_matmul_precision`."""
+    return "high" if _tf32[0] else "highest"

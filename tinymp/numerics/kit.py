@@ -6,9 +6,12 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from tinymp.devices import get_device
 from tinymp.numerics.accumulators import FLOAT32, Accumulator
 from tinymp.numerics.packed import Packed, compute_type
+from tinymp.numerics.select import where
 
 __all__ = ["Packed", "compute_type", "kit"]
 
@@ -22,9 +25,13 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     `matmul(x, y)`
         product of two `Packed` matrices (or stacks of them), as values: float32, or float64 for
         float64 matrices.
+    `where(condition, x, y)`
+        on the CPU a faster spelling of NumPy's (`numerics.select`).
     """
     on = get_device(device)
     xp = SimpleNamespace(**vars(on.xp))
     xp.sum = accumulator.sum
     xp.matmul = partial(accumulator.packed_matmul, on)
+    if on.xp is np:
+        xp.where = where
     return xp

@@ -10,6 +10,7 @@ and the rule runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -25,15 +26,25 @@ class Target(NamedTuple):
 
 #: Where the twins of forward rules are, by the name of the operation. Called as
 #: `twin(*inputs, target=target, **attributes)`; gives storage, and residuals if the op has any.
-FORWARD: dict[str, str] = {}
+FORWARD: dict[str, str] = {
+    "matmul": "products:matmul",
+    "linear": "products:linear",
+}
+
+#: What a twin leaves for backward in place of its rule's residuals.
+RESIDUALS: dict[str, tuple[str, ...]] = {}
 
 #: Where the twins of gradient rules are: for an operation, the inputs that one call serves. Called
 #: as `twin(g, targets=(...), **needs)`, with a Target for each of those inputs, None where no
 #: gradient is wanted; gives a tuple of storage, of the shapes of the inputs. `needs` are the
 #: parameters that the twin names, out of those that the rules of these inputs name.
-GRADIENTS: dict[str, tuple[tuple[str, ...], str]] = {}
+GRADIENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "matmul": (("x", "y"), "products:matmul_gradients"),
+    "linear": (("x", "weight", "bias"), "products:linear_gradients"),
+}
 
 
+@cache
 def load(where: str) -> Twin:
     """The function at `"module:name"`, a module of this folder."""
     module, _, name = where.partition(":")

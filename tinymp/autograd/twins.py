@@ -1,0 +1,117 @@
+"""A contract carried out by a device's kernels, wherever there is one that serves.
+
+The rules stay the specification: what no kernel serves runs by them, on the device's own arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinymp.autograd.contract import Contract, Operand, unbroadcast
+from tinymp.autograd.op import Op
+from tinymp.autograd.plan import Saved
+from tinymp.autograd.tensor import Tensor
+from tinymp.formats import DType, RoundingState, float32, gradient_dtype, rounded
+from tinymp.numerics.accumulators import FLOAT32
+from tinymp.numerics.kit import Packed
+
+if TYPE_CHECKING:
+    from tinymp.autograd.graph import Node
+
+Array = Any
+
+
+class TwinContract(Contract):
+    """A contract on a device with kernels, which sum in float32 and in an order of their own."""
+
+    __slots__ = ("kernels",)
+
+    def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
+        super().__init__(op, operands, dtype)
+        serves = self.accumulator is FLOAT32 and self.compute == np.float32
+        self.kernels = self.device.kernels if serves and op.forward_on != "words" else None
+        if self.kernels is not None and self.plan is not None:
+            self.plan.names |= self.kernels.needs(op.name)
+
+    def forward(
+        self, operands: tuple[Operand, ...], attributes: dict[str, Any], rounding: RoundingState
+    ) -> Array:
+        if self.kernels is None:
+            return super().forward(operands, attributes, rounding)
+        op = self.op
+        arguments = [
+            self._shown_to_kernel(op.input(i), x._array, x.dtype) if isinstance(x, Tensor) else x
+            for i, x in enumerate(operands)
+        ]
+        target = self._target(self.result, rounding)
+        names = self.kernels.residuals(op.name, op.residuals)
+        out = self.kernels.forward(op, arguments, attributes, target)
+        if out is NotImplemented:
+            out = super().forward(operands, attributes, rounding)
+            known = op.residuals
+        elif names:
+            out, *kept = out
+            attributes.update(zip(names, kept, strict=True))
+            known = names
+        else:
+            return out
+        # Of kernel and rule, the one that did not run leaves nothing.
+        attributes.update(dict.fromkeys({*names, *op.residuals} - {*known}))
+        return out
+
+    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> list[Array]:
+        assert self.plan is not None  # else there is no node
+        if self.kernels is None:
+            return super().backward(node, g, saved)
+        arrived = Packed(g, gradient_dtype(self.result))
+        needed = {
+            name: self._shown_to_kernel(name, kept.storage, kept.dtype)
+            if isinstance(kept, Saved)
+            else kept
+            for name, kept in saved.items()
+        }
+        sources: list[Any] = [node.sources[position] for position, _, _ in self.plan.rules]
+        targets = [self._target(gradient_dtype(x.dtype), node.rounding) for x in sources]
+        inputs = tuple(self.op.input(position) for position, _, _ in self.plan.rules)
+        found = self.kernels.gradients(self.op, inputs, arrived, needed, targets)
+        if found is not NotImplemented:
+            return list(found)
+        if self.op.backward_on == "values":
+            found = self._elementwise_gradients(node, arrived, needed, sources, targets)
+        return super().backward(node, g, saved) if found is NotImplemented else found
+
+    def _elementwise_gradients(
+        self, node: Node, g: Packed, needed: dict[str, Any], sources: list[Any], targets: list[Any]
+    ) -> Any:
+        """The gradients by the rules as kernels; NotImplemented unless all are elementwise."""
+        assert self.kernels is not None
+        assert self.plan is not None
+        gradients = []
+        for (_, rule, index), source, target in zip(self.plan.rules, sources, targets, strict=True):
+            if index is not None or "position" in rule.needs:
+                return NotImplemented
+            whole = source.shape == node.shape
+            out = self.kernels.elementwise(
+                f"{self.op.name}_{rule.inputs[0]}",
+                rule.function,
+                [g, *[needed[name] for name in rule.needs]],
+                {},
+                target if whole else self._target(float32, node.rounding),
+            )
+            if out is NotImplemented:
+                return NotImplemented
+            if not whole:
+                out = unbroadcast(self.xp, out, source.shape)
+                out = rounded(out, target.dtype, node.rounding)
+            gradients.append(out)
+        return gradients
+
+    def _shown_to_kernel(self, name: str, storage: Array, dtype: DType) -> Any:
+        return storage if name in self.op.undecoded else Packed(storage, dtype)
+
+    def _target(self, dtype: DType, rounding: RoundingState) -> Any:
+        assert self.kernels is not None
+        return self.kernels.Target(dtype, rounding.mode(dtype) if dtype.is_float else "")
