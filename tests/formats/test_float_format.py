@@ -12,14 +12,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinymp as mp
-from tinymp.formats import DTYPES, decode, dtype_of, encode, finfo, float_format
+from tinymp.formats import DTYPES, decode, dtype_of, encode, finfo, float_format, gradient_dtype
+from tinymp.formats.anatomy import examine
 from tinymp.formats.rule import encode_rule
 from tinymp.testing.exact_rounding import exact_word
 
-widths = st.tuples(st.integers(2, 8), st.integers(1, 23), st.booleans()).filter(
-    lambda widths: widths[0] < 8 or widths[2]
-)
 TF32 = float_format(8, 10)
+SPECIALS = ("infinity and NaN", "NaN alone", "neither")
+
+
+def without(e, m, specials):
+    """The format of these widths with infinity and NaN, with NaN alone, or with neither."""
+    return float_format(e, m, has_infinity=specials == SPECIALS[0], has_nan=specials != SPECIALS[2])
+
+
+def exists(widths):
+    e, m, specials = widths
+    return specials == SPECIALS[0] or (e < 8 and (specials == SPECIALS[2] or e + m >= 7))
+
+
+widths = st.tuples(st.integers(2, 8), st.integers(1, 23), st.sampled_from(SPECIALS)).filter(exists)
+# OCP's formats for microscaling, by the names that ml_dtypes gives them.
+MICROSCALING = {"float6_e3m2fn": (3, 2), "float6_e2m3fn": (2, 3), "float4_e2m1fn": (2, 1)}
 
 
 def test_known_formats_are_themselves():
@@ -34,9 +48,11 @@ def test_known_formats_are_themselves():
 
 @given(widths)
 def test_one_format_is_one_object(given):
-    e, m, infinity = given
-    dtype = float_format(e, m, has_infinity=infinity)
-    assert dtype is float_format(e, m, has_infinity=infinity) is dtype_of(dtype.name)
+    e, m, specials = given
+    dtype = without(e, m, specials)
+    assert dtype is without(e, m, specials) is dtype_of(dtype.name)
+    assert dtype.has_infinity == (specials == SPECIALS[0])
+    assert dtype.has_nan == (specials != SPECIALS[2])
     assert dtype is pickle.loads(pickle.dumps(dtype)) is copy.deepcopy(dtype)
     assert dtype.words.itemsize * 8 >= dtype.bits == 1 + e + m
     assert dtype.itemsize == (1 if dtype.bits <= 8 else 2 if dtype.bits <= 16 else 4)
@@ -64,8 +80,8 @@ def test_limits_that_are_published():
 @given(widths, st.integers(0, 2**32 - 1), st.sampled_from(["toward_zero", "nearest_even"]))
 @settings(max_examples=100)
 def test_rounding_agrees_with_exact_fractions(given, seed, mode):
-    e, m, infinity = given
-    dtype = float_format(e, m, has_infinity=infinity)
+    e, m, specials = given
+    dtype = without(e, m, specials)
     rng = np.random.default_rng(seed)
     near = rng.integers(dtype.emin - m - 3, dtype.emax + 3, 40)
     x = rng.choice([-1, 1], 40) * rng.integers(1, 1 << (m + 3), 40) * np.exp2(near - m - 1.0)
@@ -137,8 +153,10 @@ def test_formats_of_a_byte_round_by_table_as_by_rule(mode):
     upper = np.arange(1 << 16, dtype=np.uint32) << 16
     x = np.concatenate([upper | low for low in (0, 1, 0x7FFF, 0x8000, 0xFFFF)]).view(np.float32)
     for e, m in [(e, m) for e in range(2, 8) for m in range(1, 6) if e + m <= 7]:
-        for infinity in (False, True):
-            dtype = float_format(e, m, has_infinity=infinity)
+        for specials in SPECIALS:
+            if not exists((e, m, specials)):
+                continue
+            dtype = without(e, m, specials)
             np.testing.assert_array_equal(encode(x, dtype, mode), encode_rule(x, dtype, mode))
 
 
@@ -148,6 +166,102 @@ def test_widths_out_of_range():
             float_format(e, m)
     with pytest.raises(ValueError, match="exponents take 2 to 7 bits"):
         float_format(8, 3, has_infinity=False)  # its largest would be beyond float32
+
+
+def test_nan_where_no_format_has_it():
+    with pytest.raises(ValueError, match=r"of 6 bits without infinity and with NaN.*has_nan=False"):
+        float_format(3, 2, has_infinity=False)
+    with pytest.raises(ValueError, match=r"with infinity and without NaN.*has_infinity=False"):
+        float_format(4, 3, has_nan=False)
+    with pytest.raises(TypeError, match="unknown dtype 'float6_e3m2f'"):
+        dtype_of("float6_e3m2f")
+    finite = float_format(4, 3, has_infinity=False, has_nan=False)
+    assert finite.name == "float8_e4m3f"
+    assert finite.max == 480
+    assert mp.float8_e4m3fn.max == 448
+
+
+@pytest.mark.parametrize("name", MICROSCALING)
+def test_microscaling_formats_are_those_of_ml_dtypes(name):
+    """Every word, and every float32 whose lower half is not a common one."""
+    import ml_dtypes
+
+    theirs = getattr(ml_dtypes, name)
+    ours = without(*MICROSCALING[name], "neither")
+    assert ours is dtype_of(name) is dtype_of(theirs)
+    assert ours.itemsize == 1
+    every = np.arange(1 << ours.bits).astype(np.uint8)
+    values = decode(every, ours)
+    np.testing.assert_array_equal(values, every.view(theirs).astype(np.float32))
+    assert np.isfinite(values).all()
+    assert (np.signbit(values) == (every >= ours.sign_mask)).all()
+    upper = np.arange(1 << 16, dtype=np.uint32) << 16
+    for low in (0, 1, 0x7FFF, 0x8000, 0xFFFF):
+        x = (upper | low).view(np.float32)
+        number = ~np.isnan(x)
+        with np.errstate(all="ignore"):
+            expected = x.astype(theirs).view(np.uint8)
+        words = encode(x, ours, "nearest_even")
+        np.testing.assert_array_equal(words[number], expected[number])
+        # NaN becomes the largest value here, as in hardware (PTX ISA, cvt); zero in ml_dtypes.
+        assert (np.abs(decode(words[~number], ours)) == ours.max).all()
+
+
+def test_microscaling_limits_are_those_of_the_specification():
+    """OCP Microscaling Formats (MX) Specification 1.0, tables 2 and 4."""
+    limits = {(3, 2): (28.0, 0.25, 0.0625), (2, 3): (7.5, 1.0, 0.125), (2, 1): (6.0, 1.0, 0.5)}
+    for (e, m), expected in limits.items():
+        dtype = without(e, m, "neither")
+        found = finfo(dtype)
+        assert (found.max, found.smallest_normal, found.smallest_subnormal) == expected
+        for mode in ("nearest_even", "toward_zero", "stochastic"):
+            for value in (1e9, np.inf):
+                words = encode(np.array([value, -value]), dtype, mode)
+                assert decode(words, dtype).tolist() == [dtype.max, -dtype.max]
+    fp4 = without(2, 1, "neither")
+    every = decode(np.arange(8, dtype=np.uint8), fp4)
+    assert every.tolist() == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+
+
+def test_a_number_of_fp4_looked_at():
+    fp4 = without(2, 1, "neither")
+    largest = examine("7", fp4)
+    assert (largest.value, largest.above, largest.below) == (6, None, 4)
+    assert (largest.kind, largest.exponent_bits, largest.significand_bits) == ("normal", "11", "1")
+    assert examine("inf", fp4).value == examine("nan", fp4).value == 6
+    assert examine("-6", fp4).below is None
+    assert examine("0.5", fp4).kind == "subnormal"
+    assert examine("0.25", fp4).value == 0  # a tie
+
+
+@pytest.mark.parametrize("name", MICROSCALING)
+def test_a_layer_of_microscaling_weights_trains(name):
+    """Weights are quantised in forward; their float32 masters learn through it."""
+    dtype = dtype_of(name)
+    rng = np.random.default_rng(0)
+    x = mp.tensor(rng.standard_normal((64, 8)).astype(np.float32)).half()
+    true = mp.tensor(rng.choice([-1.0, 0.5, 1.5], (3, 8)).astype(np.float32))
+    target = mp.linear(x.float(), true)
+    masters = (mp.randn(3, 8) * 0.5).requires_grad_()
+    losses = []
+    for _ in range(60):
+        quantised = masters.to(dtype)
+        assert quantised.nbytes == 24
+        loss = ((mp.linear(x.float(), quantised.float()) - target) ** 2).mean()
+        loss.backward()
+        assert masters.grad.dtype is mp.float32
+        with mp.no_grad():
+            masters.add_(masters.grad * -0.3)
+        masters.grad = None
+        losses.append(loss.item())
+    assert min(losses[-5:]) < losses[0] / 20
+
+
+def test_gradients_of_small_ranges_are_in_e5m2():
+    for dtype in (float_format(3, 4), dtype_of("float4_e2m1fn"), mp.float8_e4m3fn):
+        assert gradient_dtype(dtype) is mp.float8_e5m2
+    for dtype in (mp.float8_e5m2, mp.bool, mp.float16, TF32):
+        assert gradient_dtype(dtype) is dtype
 
 
 def test_the_list_of_formats_is_that_of_the_package():

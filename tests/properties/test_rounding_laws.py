@@ -25,6 +25,7 @@ from tinymp.testing import LAWS, aimed_values, check_encoder
 FORMATS = [
     float32, float16, bfloat16, float8_e4m3fn, float8_e5m2,
     float_format(8, 10), float_format(3, 4), float_format(3, 2), float_format(6, 9),
+    *(float_format(e, m, has_infinity=False, has_nan=False) for e, m in ((3, 2), (2, 3), (2, 1))),
 ]  # fmt: skip
 
 every_format = pytest.mark.parametrize("dtype", FORMATS, ids=lambda dtype: dtype.name)

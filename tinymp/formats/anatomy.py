@@ -237,7 +237,8 @@ def _neighbours(word: int, dtype: DType) -> tuple[float | None, float | None]:
     negative = bool(word & dtype.sign_mask)
     if classify(word, dtype) == "nan":
         return None, None
-    outward = magnitude + 1 if classify(magnitude + 1, dtype) != "nan" else None
+    last = dtype.infinity_word or dtype.max_word
+    outward = magnitude + 1 if magnitude < last else None
     if magnitude == 0:
         smallest = value_of(1, dtype)
         return -smallest, smallest

@@ -6,9 +6,10 @@ A binary floating-point word is a sign bit, an exponent field and a significand 
     subnormal   (-1)^sign * 2^(1 - bias)        * 0.significand     exponent field zero
 
 What the topmost exponent field means is a choice of the format: infinities and NaNs (IEEE 754-2019,
-section 3.4) or, in E4M3FN, ordinary numbers and one word for NaN, all ones (Micikevicius et al.,
-"FP8 Formats for Deep Learning", 2022, section 3). The encoder and the decoder read the integers
-below and know no format by name.
+section 3.4); in E4M3FN ordinary numbers, and one word for NaN, all ones (Micikevicius et al., "FP8
+Formats for Deep Learning", 2022, section 3); in FP6 and FP4 numbers alone (Open Compute Project,
+"OCP Microscaling Formats (MX) Specification", version 1.0, 2023, section 5.3). The encoder and the
+decoder read the integers below and know no format by name.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 Kind = Literal["float", "int", "bool"]
-NanRule = Literal["ieee", "all_ones"]
+NanRule = Literal["ieee", "all_ones", "none"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,20 +86,30 @@ class DType:
         return (1 << self.significand_bits) - 1
 
     @property
+    def has_nan(self) -> bool:
+        """Whether a word stands for NaN."""
+        return self.nan_rule != "none"
+
+    @property
     def infinity_word(self) -> int | None:
         """The word of infinity, or None in a format without infinities."""
         return self.exponent_mask if self.has_infinity else None
 
     @property
     def nan_word(self) -> int:
-        """The NaN that encoders write: the quiet one with an empty payload, or the only one."""
-        if self.nan_rule == "all_ones":
-            return self.exponent_mask | self.significand_mask
-        return self.exponent_mask | 1 << (self.significand_bits - 1)
+        """What encoders write for NaN: the quiet one with an empty payload, or the only one.
+
+        In a format without NaN that is the largest value, as in hardware.
+        """
+        if self.nan_rule == "ieee":
+            return self.exponent_mask | 1 << (self.significand_bits - 1)
+        return self.exponent_mask | self.significand_mask
 
     @property
     def max_word(self) -> int:
         """The word of the largest finite value: the last one before infinities and NaNs begin."""
+        if not self.has_nan:
+            return self.sign_mask - 1
         return (self.nan_word if self.nan_rule == "all_ones" else self.exponent_mask) - 1
 
     @property
@@ -195,20 +206,28 @@ DTYPES = (float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2, int64
 _BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 
 
-def float_format(exponent_bits: int, significand_bits: int, *, has_infinity: bool = True) -> DType:
+def float_format(
+    exponent_bits: int, significand_bits: int, *, has_infinity: bool = True, has_nan: bool = True
+) -> DType:
     """Return the floating-point format of these field widths: E3M4, TF32 (8, 10), FP6 (3, 2), ...
 
     Tensors of it hold the smallest unsigned integer that a word fits into. One format is one
-    object: the same widths give it again, and ``float_format(5, 10)`` is float16 itself.
+    object: the same arguments give it again, and ``float_format(5, 10)`` is float16 itself.
+
+    OCP's formats for microscaling are FP6 E3M2, FP6 E2M3 and FP4 E2M1, each without infinity and
+    NaN. All that is too large for such a format becomes its largest value, infinity and NaN, too.
+    (E8M0, which has neither sign nor significand, is a scale, and no format of this kind.)
 
     Args:
         exponent_bits: 2 to 8, to 7 without infinity. The bias is 2^(exponent_bits - 1) - 1.
         significand_bits: 1 to 23, without the implied bit.
         has_infinity: the topmost exponent field means infinities and NaNs, as IEEE 754 has it;
-            otherwise numbers, and the word of all ones is the only NaN, as in E4M3FN.
+            otherwise numbers.
+        has_nan: without infinity, whether the word of all ones is NaN, as in E4M3FN. In fewer than
+            8 bits it never is.
 
     Raises:
-        ValueError: widths out of range.
+        ValueError: widths out of range, or NaN where no format has it.
     """
     widest = 8 if has_infinity else 7
     if not 2 <= exponent_bits <= widest or not 1 <= significand_bits <= 23:
@@ -217,13 +236,26 @@ def float_format(exponent_bits: int, significand_bits: int, *, has_infinity: boo
             f"was asked for; exponents take 2 to {widest} bits, significands 1 to 23, so that "
             "float32, in which operations compute, holds every value"
         )
-    for known in _BY_NAME.values():
-        fields = known.exponent_bits, known.significand_bits, known.has_infinity
-        if fields == (exponent_bits, significand_bits, has_infinity):
-            return known
     bits = 1 + exponent_bits + significand_bits
+    if has_infinity and not has_nan:
+        raise ValueError(
+            "a format with infinity and without NaN was asked for; where the topmost exponent "
+            "field means infinity, the rest of it means NaN: pass has_infinity=False, too"
+        )
+    if bits < 8 and has_nan and not has_infinity:
+        raise ValueError(
+            f"a format of {bits} bits without infinity and with NaN was asked for; below 8 bits "
+            "no word is spared for NaN: pass has_nan=False"
+        )
+    nan_rule: NanRule = "ieee" if has_infinity else "all_ones" if has_nan else "none"
+    for known in _BY_NAME.values():
+        fields = known.exponent_bits, known.significand_bits, known.nan_rule
+        if fields == (exponent_bits, significand_bits, nan_rule):
+            return known
     words = np.dtype(f"uint{next(width for width in (8, 16, 32) if bits <= width)}")
-    name = f"float{bits}_e{exponent_bits}m{significand_bits}{'' if has_infinity else 'fn'}"
+    # As ml_dtypes has it: "f" for finite, no infinity; "n" for one NaN, or below 8 bits none.
+    suffix = "" if has_infinity else "fn" if has_nan or bits < 8 else "f"
+    name = f"float{bits}_e{exponent_bits}m{significand_bits}{suffix}"
     dtype = DType(
         name,
         "float",
@@ -233,7 +265,7 @@ def float_format(exponent_bits: int, significand_bits: int, *, has_infinity: boo
         significand_bits=significand_bits,
         bias=2 ** (exponent_bits - 1) - 1,
         has_infinity=has_infinity,
-        nan_rule="ieee" if has_infinity else "all_ones",
+        nan_rule=nan_rule,
     )
     # Threads that ask at the same time get the same object.
     return _BY_NAME.setdefault(name, dtype)
@@ -241,11 +273,14 @@ def float_format(exponent_bits: int, significand_bits: int, *, has_infinity: boo
 
 def _float_format_of(name: str) -> DType | None:
     """Return the format of a name that ``float_format`` gave, perhaps in another process."""
-    match = re.fullmatch(r"float\d+_e(\d)m(\d\d?)(fn)?", name)
+    match = re.fullmatch(r"float(\d+)_e(\d)m(\d\d?)(fn|f)?", name)
     if match is None:
         return None
+    has_nan = match[4] is None or (match[4] == "fn" and int(match[1]) >= 8)
     try:
-        dtype = float_format(int(match[1]), int(match[2]), has_infinity=match[3] is None)
+        dtype = float_format(
+            int(match[2]), int(match[3]), has_infinity=match[4] is None, has_nan=has_nan
+        )
     except ValueError:
         return None
     return dtype if dtype.name == name else None
@@ -270,8 +305,9 @@ def dtype_of(name: Any) -> DType:
     except TypeError:
         numpy_dtype = None
     if numpy_dtype is not None:
-        if numpy_dtype.name in _BY_NAME:
-            return _BY_NAME[numpy_dtype.name]
+        named = _BY_NAME.get(numpy_dtype.name) or _float_format_of(numpy_dtype.name)
+        if named is not None:
+            return named
         if numpy_dtype.kind in "iu":
             return int64
     raise TypeError(f"unknown dtype {name!r}; expected one of {', '.join(d.name for d in DTYPES)}")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, reduce
 
-from tinymp.formats.dtype import DType, float8_e4m3fn, float8_e5m2, float32, float64
+from tinymp.formats.dtype import DType, float8_e5m2, float32, float64
 
 _KIND_ORDER = {"bool": 0, "int": 1, "float": 2}
 
@@ -49,11 +49,13 @@ def promote_ranked(*ranks: Sequence[DType]) -> DType:
 
 @cache
 def gradient_dtype(dtype: DType) -> DType:
-    """Dtype of a tensor's gradient: its own, but E5M2 for E4M3, whose range is too small.
+    """Dtype of a tensor's gradient: its own, but E5M2 for floats of a byte with a smaller range.
 
-    Source: Micikevicius et al., FP8 Formats for Deep Learning (arXiv 2209.05433), section 3.
+    E4M3 is one of them. Source: Micikevicius et al., FP8 Formats for Deep Learning (arXiv
+    2209.05433), section 3.
     """
-    return float8_e5m2 if dtype is float8_e4m3fn else dtype
+    short = dtype.is_float and dtype.bits <= 8
+    return float8_e5m2 if short and dtype.exponent_bits < float8_e5m2.exponent_bits else dtype
 
 
 def holds(wide: DType, narrow: DType) -> bool:

@@ -60,7 +60,7 @@ class Case:
         self.encoder = encoder
         self.dtype = dtype
         self.mode = mode
-        self.saturate = saturate
+        self.saturate = saturate or not dtype.has_nan  # nothing else is there for what overflows
         self.values = values
         self.random = np.random.default_rng(seed).integers(0, 1 << 32, len(values), np.uint32)
         self.x = _float64(values)
@@ -123,7 +123,8 @@ def _representable_values_stay(case: Case) -> Array:
 def _monotone(case: Case) -> Array:
     order = np.argsort(case.x)
     q = case.rounded(case.values[order], np.full(len(order), case.random[0]))
-    number = np.flatnonzero(~np.isnan(q))  # NaNs, and overflow where there is no infinity
+    # Left out: NaNs, and what overflows to NaN where there is no infinity.
+    number = np.flatnonzero(~np.isnan(case.x[order]) & ~np.isnan(q))
     broken = np.zeros(len(q), bool)
     falls = q[number][:-1] > q[number][1:]
     broken[order[number[1:][falls]]] = True
@@ -139,11 +140,15 @@ def _odd(case: Case) -> Array:
     return np.asarray(number & ~(opposite & signed))
 
 
-@_law("NaN stays NaN, and no number becomes NaN but by overflow without infinity")
+@_law(
+    "NaN stays NaN, or without NaN becomes the largest value; no number becomes NaN but by "
+    "overflow without infinity"
+)
 def _nan(case: Case) -> Array:
     no_infinity = not case.dtype.has_infinity and not case.saturate
     may_be_nan = ~case.within & no_infinity
-    return np.where(np.isnan(case.x), ~np.isnan(case.q), np.isnan(case.q) & ~may_be_nan)
+    kept = np.isnan(case.q) if case.dtype.has_nan else np.abs(case.q) == case.dtype.max
+    return np.where(np.isnan(case.x), ~kept, np.isnan(case.q) & ~may_be_nan)
 
 
 @_law("infinity stays infinity where the format has it, else it is NaN, or the largest value")
@@ -214,7 +219,7 @@ def _exact(case: Case) -> Array:
         x, word = case.x[i], int(case.words[i])
         random = Fraction(int(case.random[i]), 1 << 32)
         exact = exact_word(exactly(x), case.dtype, case.mode, case.saturate, random)
-        is_nan = exact & (case.dtype.sign_mask - 1) == case.dtype.nan_word
+        is_nan = case.dtype.has_nan and exact & (case.dtype.sign_mask - 1) == case.dtype.nan_word
         # NaNs are one class: neither payload nor sign matters.
         broken[i] = not np.isnan(case.q[i]) if is_nan else word != exact
     return broken
