@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinymp.autograd import Tensor
 from tinymp.ops.activations import elu, gelu, hardtanh, leaky_relu, relu, sigmoid, silu, softplus
+from tinymp.ops.arguments import explained
 from tinymp.ops.arithmetic import add, div, eq, ge, gt, le, lt, mul, ne, neg, pow, sub
 from tinymp.ops.attention import scaled_dot_product_attention
 from tinymp.ops.channel_normalization import batch_norm, group_norm
@@ -165,4 +166,6 @@ __all__ = [
     "triu", "trunc", "unbind", "unsqueeze", "var", "view", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
+# What is called from outside names itself in its errors.
+globals().update({_name: explained(globals()[_name]) for _name in __all__})
 attach(Tensor)

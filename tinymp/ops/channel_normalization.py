@@ -10,6 +10,7 @@ from tinymp.formats import float32, float64
 from tinymp.ops.dims import check_tensors
 from tinymp.ops.elementwise import cast
 from tinymp.ops.inplace import copy_
+from tinymp.ops.linear_algebra import check_floats
 from tinymp.ops.normalization import normal_x
 from tinymp.ops.reductions import mean as mean_of
 from tinymp.ops.reductions import var as variance_of
@@ -191,8 +192,10 @@ def _check_channels(name: str, x: Tensor, parameters: dict[str, Tensor | None]) 
         raise ValueError(
             f"{name} was given a tensor of shape {x.shape}; it takes (N, C, ...), C channels"
         )
-    for role, parameter in parameters.items():
-        if parameter is not None and parameter.shape != x.shape[1:2]:
+    given = {role: p for role, p in parameters.items() if p is not None}
+    check_floats(name, *given.values())
+    for role, parameter in given.items():
+        if parameter.shape != x.shape[1:2]:
             raise ValueError(
                 f"{name} was given a {role} of shape {parameter.shape} for a tensor of shape "
                 f"{x.shape}; it must be {x.shape[1:2]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -95,11 +96,16 @@ def full(
     device: str = "cpu",
     requires_grad: bool = False,
 ) -> Tensor:
-    """`value` everywhere; by default float32 for floats, int64 for integers, bool for booleans."""
+    """`value` everywhere; by default float32 for floats, int64 for integers, bool for booleans.
+
+    Raises:
+        ValueError: a length below 0.
+    """
+    lengths = _lengths((shape,))
     if dtype is None:
         dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
     word, dtype = _storage(np.asarray(value), dtype)
-    storage = get_device(device).xp.full(shape, word.item(), word.dtype)
+    storage = get_device(device).xp.full(lengths, word.item(), word.dtype)
     return Tensor(storage, dtype, requires_grad=requires_grad)
 
 
@@ -145,9 +151,17 @@ def arange(
     """`start`, `start + step`, ... up to but without `stop`; one argument counts from 0.
 
     int64 if all arguments are integers, else float32.
+
+    Raises:
+        ValueError: a step of 0, or an argument that is not finite.
     """
     if stop is None:
         start, stop = 0, start
+    if not all(map(isfinite, (start, stop, step))) or step == 0:
+        raise ValueError(
+            f"arange was given start={start}, stop={stop} and step={step}; they must be finite, "
+            "and the step not 0"
+        )
     if dtype is None:
         dtype = int64 if all(isinstance(v, int) for v in (start, stop, step)) else float32
     return tensor(np.arange(start, stop, step), dtype, device)
@@ -176,7 +190,12 @@ def randn(
 
 
 def _lengths(shape: tuple[int | Shape, ...]) -> Shape:
-    """Lengths given one by one or as one tuple."""
-    if len(shape) == 1 and not isinstance(shape[0], int):
-        return tuple(shape[0])
-    return tuple(shape)  # type: ignore[arg-type]
+    """Lengths given one by one or as one tuple.
+
+    Raises:
+        ValueError: one is below 0.
+    """
+    given: Shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape  # type: ignore[assignment]
+    if any(n < 0 for n in given):
+        raise ValueError(f"a shape {tuple(given)} was given; its lengths must be at least 0")
+    return tuple(given)

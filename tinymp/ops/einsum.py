@@ -68,7 +68,8 @@ def _parsed(equation: str, tensors: list[Tensor]) -> tuple[list[Labels], Labels]
         )
     if len(texts) != len(tensors):
         raise ValueError(
-            f"einsum {equation!r} has {len(texts)} terms but was given {len(tensors)} operands"
+            f"einsum {equation!r} has {len(texts)} terms but was given {len(tensors)} operands; it "
+            "takes one for each term"
         )
     terms = []
     for text, x in zip(texts, tensors, strict=True):

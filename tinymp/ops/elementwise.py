@@ -72,7 +72,8 @@ def abs(x: Tensor) -> Tensor:
 
 def sign(x: Tensor) -> Tensor:
     """-1, 0 or 1 as x is below, at or above 0; NaN of NaN, where PyTorch has 0. No slope."""
-    return apply(SIGN, x)
+    check_tensors("sign", x)
+    return x if x.dtype.kind == "bool" else apply(SIGN, x)
 
 
 def floor(x: Tensor) -> Tensor:

@@ -136,6 +136,7 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
             f"take_along_dim was given indices of shape {indices.shape} for a tensor of shape "
             f"{x.shape}; apart from dimension {dim} the shapes must be equal"
         )
+    _check_range("take_along_dim", indices, x.shape[dim])
     # A copy of the indices: backward needs them again.
     return apply(GATHER, x, index=_along(x._device.xp, indices._array.copy(), dim))
 

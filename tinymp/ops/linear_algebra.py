@@ -187,7 +187,7 @@ def check_floats(name: str, *operands: Tensor) -> None:
     for operand in operands:
         if not operand.dtype.is_float:
             raise TypeError(
-                f"{name} was given {operand.dtype.name}; it multiplies floating-point tensors; "
+                f"{name} was given {operand.dtype.name}; it takes floating-point tensors; "
                 "convert it first, for example with .to(tinymp.float32)"
             )
 

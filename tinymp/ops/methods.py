@@ -6,6 +6,7 @@ class once, when `tinymp.ops` is imported.
 
 from __future__ import annotations
 
+from inspect import isfunction
 from typing import Any
 
 from tinymp.ops import (
@@ -26,6 +27,7 @@ from tinymp.ops import (
     shape,
     values,
 )
+from tinymp.ops.arguments import explained
 
 
 class TensorMethods:
@@ -214,7 +216,7 @@ class TensorMethods:
 
 
 def attach(tensor_class: type) -> None:
-    """Give the engine's Tensor class the methods above."""
+    """Give the engine's Tensor class the methods above; their errors name them."""
     for name, method in vars(TensorMethods).items():
         if name not in (
             "__module__",
@@ -224,4 +226,5 @@ def attach(tensor_class: type) -> None:
             "__dict__",
             "__weakref__",
         ):
-            setattr(tensor_class, name, method)
+            special = name.startswith("__") or not isfunction(method)
+            setattr(tensor_class, name, method if special else explained(method))

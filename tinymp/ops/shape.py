@@ -85,7 +85,13 @@ def reshape(x: Tensor, *shape: Lengths) -> Tensor:
     Raises:
         ValueError: the shape does not hold as many elements.
     """
-    return apply(RESHAPE, x, shape=lengths(shape))
+    try:
+        return apply(RESHAPE, x, shape=lengths(shape))
+    except ValueError:
+        raise ValueError(
+            f"reshape was given the shape {lengths(shape)} for a tensor of shape {x.shape}; it "
+            f"must hold its {x.size} elements; one length may be -1, for what is left"
+        ) from None
 
 
 view = reshape
@@ -183,7 +189,9 @@ def cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
         ValueError: no tensors, or lengths that differ along another dimension.
     """
     tensors = _alike(tensors, "cat")
-    return apply(CAT, *tensors, dim=one_dim(dim, tensors[0], "cat"))
+    dim = one_dim(dim, tensors[0], "cat")
+    _check_lengths("cat", tensors, dim)
+    return apply(CAT, *tensors, dim=dim)
 
 
 concatenate = cat
@@ -196,6 +204,7 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
         ValueError: no tensors, or shapes that differ.
     """
     tensors = _alike(tensors, "stack")
+    _check_lengths("stack", tensors, None)
     return apply(STACK, *tensors, dim=one_dim(dim, tensors[0], "stack", added=1))
 
 
@@ -246,6 +255,19 @@ def lengths(given: tuple[Any, ...]) -> Shape:
     if len(given) == 1 and not isinstance(given[0], int):
         given = tuple(given[0])
     return tuple(int(n) for n in given)
+
+
+def _check_lengths(name: str, tensors: list[Tensor], dim: int | None) -> None:
+    """Refuse tensors whose shapes differ in a dimension other than `dim`."""
+    shapes = [x.shape for x in tensors]
+    if dim is not None:
+        shapes = [(len(shape), *shape[:dim], *shape[dim + 1 :]) for shape in shapes]
+    if len(set(shapes)) > 1:
+        where = "" if dim is None else f", but along dimension {dim}"
+        raise ValueError(
+            f"{name} was given shapes {', '.join(str(x.shape) for x in tensors)}; they must be "
+            f"equal{where}"
+        )
 
 
 def _alike(tensors: list[Tensor] | tuple[Tensor, ...], name: str) -> list[Tensor]:
