@@ -9,6 +9,7 @@ An accumulator is an immutable value; the same name and options give the same ob
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from tinymp.devices import Device, device_of
 from tinymp.formats import DType, active_rounding, bfloat16, dtype_of, float16
 from tinymp.formats.rounding import check_mode
-from tinymp.numerics import summation
+from tinymp.numerics import reproducible, summation
 from tinymp.numerics.architectures import instruction
 from tinymp.numerics.packed import Packed
 from tinymp.numerics.summation import Adder, Products, Terms
@@ -52,6 +53,10 @@ class Accumulator(ABC):
     def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
         """Product of matrices as they are stored on `device`, as values."""
         return self.matmul(x.values(), y.values())
+
+    def functions(self, xp: Any) -> dict[str, Callable[..., Array]]:
+        """Functions that serve in place of the array module's own, by name: most have none."""
+        return {}
 
 
 class Native(Accumulator):
@@ -121,19 +126,27 @@ class Ordered(Accumulator):
     ) -> Array:
         if x.dtype.kind != "f":
             return x.sum(axis=axis, keepdims=keepdims)
-        axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-        summed = sorted(a % x.ndim for a in axes)
-        kept = [a for a in range(x.ndim) if a not in summed]
-        shape = tuple(x.shape[a] for a in kept)
-        count = int(np.prod([x.shape[a] for a in summed], dtype=np.int64))
-        terms = x.transpose(*summed, *kept).reshape(count, *shape) if x.ndim else x.reshape(1)
-        if keepdims:
-            shape = tuple(1 if a in summed else n for a, n in enumerate(x.shape))
+        terms, shape = _terms(x, axis, keepdims)
         return self._accumulate(terms, terms.shape[1:], x).reshape(shape)
 
     def matmul(self, x: Array, y: Array) -> Array:
         stack = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         return self._accumulate(Products(x, y), (*stack, x.shape[-2], y.shape[-1]), x)
+
+
+def _terms(
+    x: Array, axis: int | tuple[int, ...] | None, keepdims: bool
+) -> tuple[Array, tuple[int, ...]]:
+    """What a sum over `axis` adds up, along the first axis in C order; and the sum's shape."""
+    axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    summed = sorted(a % x.ndim for a in axes)
+    kept = [a for a in range(x.ndim) if a not in summed]
+    shape = tuple(x.shape[a] for a in kept)
+    count = int(np.prod([x.shape[a] for a in summed], dtype=np.int64))
+    terms = x.transpose(*summed, *kept).reshape(count, *shape) if x.ndim else x.reshape(1)
+    if keepdims:
+        shape = tuple(1 if a in summed else n for a, n in enumerate(x.shape))
+    return terms, shape
 
 
 class Sequential(Ordered):
@@ -192,6 +205,29 @@ class TensorCore(Native):
         return tensor_core_matmul(x.storage, y.storage, x.dtype, architecture=self.architecture)
 
 
+class Reproducible(Accumulator):
+    """float32 with the same bits on every device: see `reproducible`, which says how."""
+
+    def sum(
+        self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+    ) -> Array:
+        if x.dtype.kind != "f":
+            return x.sum(axis=axis, keepdims=keepdims)
+        terms, shape = _terms(x, axis, keepdims)
+        return reproducible.sum_by_halves(terms).reshape(shape)
+
+    def matmul(self, x: Array, y: Array) -> Array:
+        return reproducible.product_in_order(x, y)
+
+    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
+        if x.dtype is y.dtype and x.dtype in (float16, bfloat16):
+            return reproducible.product_in_parts(device, x, y)
+        return self.matmul(x.values(), y.values())
+
+    def functions(self, xp: Any) -> dict[str, Callable[..., Array]]:
+        return reproducible.functions(xp)
+
+
 #: The default.
 FLOAT32 = Native("float32")
 
@@ -207,6 +243,7 @@ _NAMES: dict[str, tuple[type[Accumulator], dict[str, Any], tuple[str, ...]]] = {
     "kahan": (Kahan, {}, ("dtype", "rounding")),
     "stochastic": (Sequential, {"dtype": float16, "rounding": "stochastic"}, ("dtype",)),
     "tensor_core": (TensorCore, {}, ("architecture",)),
+    "reproducible": (Reproducible, {}, ()),
 }
 
 
@@ -224,6 +261,9 @@ def accumulator(name: str, **options: Any) -> Accumulator:
         "stochastic"    sequential, rounded stochastically, to float16
         "tensor_core"   the bits of tensor cores of an `architecture` ("hopper"), for products of
                         2-byte matrices; other products are refused
+        "reproducible"  the same bits on the CPU and on a Hopper GPU: tensor cores for 2-byte
+                        matrices, a fixed order for everything else, and exp, log and the like
+                        rounded from float64
 
     Args:
         options: those of the name. `dtype` is the format of partial sums; left out, it is that of

@@ -25,6 +25,8 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     `matmul(x, y)`
         product of two `Packed` matrices (or stacks of them), as values: float32, or float64 for
         float64 matrices.
+    elementary functions
+        the array module's, unless the accumulator brings its own.
     `where(condition, x, y)`
         on the CPU a faster spelling of NumPy's (`numerics.select`).
     """
@@ -32,6 +34,7 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     xp = SimpleNamespace(**vars(on.xp))
     xp.sum = accumulator.sum
     xp.matmul = partial(accumulator.packed_matmul, on)
+    vars(xp).update(accumulator.functions(on.xp))
     if on.xp is np:
         xp.where = where
     return xp
