@@ -73,14 +73,36 @@ GELU = Op(
 )
 
 
+def _gelu_curve(xp: Any, x: Array) -> Array:
+    """tanh(√(2/π)·(x + 0.044715·x³))"""
+    z = 0.044715 * x
+    z *= x
+    z *= x
+    z += x
+    z *= root(2 / pi)
+    return xp.tanh(z)
+
+
 def _gelu_tanh(xp: Any, x: Array) -> Array:
-    return 0.5 * x * (1 + xp.tanh(root(2 / pi) * (x + 0.044715 * x * x * x)))
+    out = _gelu_curve(xp, x)
+    out += 1
+    out *= 0.5 * x
+    return out
 
 
 def _gelu_tanh_x(xp: Any, g: Array, x: Array) -> Array:
-    t = xp.tanh(root(2 / pi) * (x + 0.044715 * x * x * x))
-    slope = root(2 / pi) * (1 + 3 * 0.044715 * x * x)
-    return g * 0.5 * (1 + t + x * (1 - t * t) * slope)
+    t = _gelu_curve(xp, x)
+    slope = 3 * 0.044715 * x
+    slope *= x
+    slope += 1
+    slope *= root(2 / pi)
+    bend = 1 - t * t
+    bend *= x
+    bend *= slope
+    t += 1
+    t += bend
+    t *= 0.5 * g
+    return t
 
 
 GELU_TANH = Op("gelu_tanh", _gelu_tanh, x=_gelu_tanh_x, result="float")

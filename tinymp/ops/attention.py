@@ -39,7 +39,8 @@ def _attention(
     p: float,
     rounding: RoundingState,
 ) -> Any:
-    scores = xp.matmul(query, key.mT) * scale
+    scores = xp.matmul(query, key.mT)
+    scores *= scale
     if mask is not None:
         bias = mask.values()
         scores = xp.where(bias, scores, -inf) if mask.dtype is bool_ else scores + bias
@@ -47,36 +48,20 @@ def _attention(
         scores = xp.where(xp.tri(*scores.shape[-2:], dtype=bool), scores, -inf)
     if scores.size:
         highest = xp.max(scores, axis=-1, keepdims=True)
-        scores = scores - xp.where(highest == -inf, 0, highest)
-    e = xp.exp(scores)
-    total = xp.sum(e, -1, True)
-    weights = e / xp.where(total == 0, 1, total)  # a query that may look nowhere gets zeros
+        scores -= xp.where(highest == -inf, 0, highest)
+    weights = xp.exp(scores, out=scores)
+    total = xp.sum(weights, -1, True)
+    weights /= xp.where(total == 0, 1, total)  # a query that may look nowhere gets zeros
 
     dtype = promote(query.dtype, key.dtype, value.dtype)
     out = xp.matmul(_packed(_dropped(xp, weights, keep, p), dtype, rounding), value)
     return out, rounded(weights, dtype, rounding)
 
 
-def _scores(
+def _gradients(
     xp: Any,
     g: Packed,
-    value: Packed,
-    weights: Array,
-    keep: Packed | None,
-    scale: float,
-    p: float,
-    rounding: RoundingState,
-) -> Packed:
-    """Gradient with respect to query·keyᵀ: through the scale, softmax and dropout."""
-    weights = Packed(weights, g.dtype).values()
-    slope = _dropped(xp, xp.matmul(g, value.mT), keep, p)
-    slope = weights * (slope - xp.sum(weights * slope, -1, True))
-    return _packed(slope * scale, g.dtype, rounding)
-
-
-def _attention_query(
-    xp: Any,
-    g: Packed,
+    query: Packed,
     key: Packed,
     value: Packed,
     weights: Array,
@@ -84,37 +69,22 @@ def _attention_query(
     scale: float,
     p: float,
     rounding: RoundingState,
-) -> Array:
-    return xp.matmul(_scores(xp, g, value, weights, keep, scale, p, rounding), key)
-
-
-def _attention_key(
-    xp: Any,
-    g: Packed,
-    query: Packed,
-    value: Packed,
-    weights: Array,
-    keep: Packed | None,
-    scale: float,
-    p: float,
-    rounding: RoundingState,
-) -> Array:
-    return xp.matmul(_scores(xp, g, value, weights, keep, scale, p, rounding).mT, query)
-
-
-def _attention_value(
-    xp: Any, g: Packed, weights: Array, keep: Packed | None, p: float, rounding: RoundingState
-) -> Array:
-    attended = _dropped(xp, Packed(weights, g.dtype).values(), keep, p)
-    return xp.matmul(_packed(attended, g.dtype, rounding).mT, g)
+) -> tuple[Array, Array, Array]:
+    """Back through the products, dropout, softmax and scale."""
+    weights = Packed(weights, g.dtype).values()
+    attended = _packed(_dropped(xp, weights, keep, p), g.dtype, rounding)
+    slope = _dropped(xp, xp.matmul(g, value.mT), keep, p)
+    slope -= xp.sum(weights * slope, -1, True)
+    slope *= weights
+    slope *= scale
+    scores = _packed(slope, g.dtype, rounding)  # with respect to query·keyᵀ
+    return xp.matmul(scores, key), xp.matmul(scores.mT, query), xp.matmul(attended.mT, g)
 
 
 ATTENTION = Op(
     "scaled_dot_product_attention",
     _attention,
-    query=_attention_query,
-    key=_attention_key,
-    value=_attention_value,
+    together={("query", "key", "value"): _gradients},
     forward_on="packed",
     residuals=("weights",),
     autocast="lower",

@@ -20,7 +20,8 @@ def _shifted(xp: Any, x: Array, dim: int) -> Array:
 
 def _softmax(xp: Any, x: Array, *, dim: int) -> Array:
     e = xp.exp(_shifted(xp, x, dim))
-    return e / xp.sum(e, dim, True)
+    e /= xp.sum(e, dim, True)
+    return e
 
 
 SOFTMAX = Op(
@@ -49,18 +50,24 @@ LOG_SOFTMAX = Op(
 def _layer_norm(xp: Any, x: Array, weight: Array = None, bias: Array = None, *, eps: float) -> Any:
     n = x.shape[-1]
     mean = xp.sum(x, -1, True) / n
-    deviation = x - mean
-    rstd = 1 / xp.sqrt(xp.sum(deviation * deviation, -1, True) / n + eps)
-    out = deviation * rstd
+    out = x - mean
+    rstd = 1 / xp.sqrt(xp.sum(out * out, -1, True) / n + eps)
+    out *= rstd
     if weight is not None:
-        out = out * weight
+        out *= weight
     if bias is not None:
-        out = out + bias
+        out += bias
     return out, mean, rstd
 
 
-def _layer_norm_x(xp: Any, g: Array, x: Array, weight: Array, mean: Array, rstd: Array) -> Array:
-    return normal_x(xp, g if weight is None else g * weight, (x - mean) * rstd, rstd, (-1,))
+def _layer_norm_gradients(
+    xp: Any, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    normal = x - mean
+    normal *= rstd
+    if weight is None:
+        return normal_x(xp, g, normal, rstd, (-1,)), None, g
+    return normal_x(xp, g * weight, normal, rstd, (-1,)), g * normal, g
 
 
 def normal_x(xp: Any, g: Array, normal: Array, rstd: Array, axes: tuple[int, ...]) -> Array:
@@ -72,15 +79,16 @@ def normal_x(xp: Any, g: Array, normal: Array, rstd: Array, axes: tuple[int, ...
     n = prod(g.shape[i] for i in axes)
     shift = xp.sum(g, axes, True) / n
     scale = xp.sum(g * normal, axes, True) / n
-    return rstd * (g - shift - normal * scale)
+    gradient = g - shift
+    gradient -= normal * scale
+    gradient *= rstd
+    return gradient
 
 
 LAYER_NORM = Op(
     "layer_norm",
     _layer_norm,
-    x=_layer_norm_x,
-    weight=lambda xp, g, x, mean, rstd: g * ((x - mean) * rstd),
-    bias=lambda xp, g: g,
+    together={("x", "weight", "bias"): _layer_norm_gradients},
     residuals=("mean", "rstd"),
     result="float",
     autocast="float32",
