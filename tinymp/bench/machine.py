@@ -38,7 +38,7 @@ def installed(library: str) -> bool:
 def describe(threads: int) -> dict[str, object]:
     """The machine and the versions of what is measured."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": platform.platform(),
@@ -54,7 +54,7 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name, by Linux, or as the platform module has it."""
     information = Path("/proc/cpuinfo")
     if information.exists():

@@ -1,4 +1,4 @@
-"""The `tinymp` command: bits, train, compare, verify, lab, bench, lessons and exercises."""
+"""The `tinymp` command: bits, train, compare, verify, lab, bench, doctor, lessons and exercises."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tinymp import __version__
 from tinymp.cli.bench import bench
 from tinymp.cli.bits import bits
 from tinymp.cli.compare import compare
+from tinymp.cli.doctor import doctor
 from tinymp.cli.exercises import app as exercise_commands
 from tinymp.cli.lab import lab
 from tinymp.cli.train import train
@@ -33,6 +34,7 @@ app.command()(lab)
 app.add_typer(lesson_commands)
 app.add_typer(exercise_commands)
 app.command()(bench)
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

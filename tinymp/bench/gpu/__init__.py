@@ -1,0 +1,3 @@
+"""How fast is it on a GPU, and beside PyTorch? Kernels, products, training steps, and memory."""
+
+from __future__ import annotations
