@@ -6,7 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tinymp import formats, numerics, ops
-from tinymp.autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, value_and_grad
+from tinymp.autograd import (
+    Tensor,
+    checkpoint,
+    enable_grad,
+    grad,
+    is_grad_enabled,
+    no_grad,
+    value_and_grad,
+)
 from tinymp.devices import manual_seed
 from tinymp.formats import (
     DType,
@@ -201,29 +209,30 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DType", "Tensor", "abs", "accumulation", "acos", "acosh", "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d", "add", "all", "amax", "amin", "amp", "any", "arange", "argmax", "argmin",
-    "argsort", "asin", "asinh", "atan", "atanh", "avg_pool1d", "avg_pool2d", "batch_norm",
-    "bfloat16", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "bmm", "bool", "broadcast_to", "cast", "cat", "ceil", "chunk", "clamp", "clip",
-    "clone", "concatenate", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "cos",
-    "cosh", "count_nonzero", "cross_entropy", "cumprod", "cumsum", "data", "diagonal", "div", "dot",
-    "einsum", "elu", "embedding", "enable_grad", "eq", "erf", "exp", "expand", "expm1", "finfo",
-    "flatten", "flip", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "floor",
-    "formats", "from_numpy", "full", "gather", "ge", "gelu", "grad", "gradcheck", "group_norm",
-    "gt", "hardtanh", "huber_loss", "index_select", "inspect", "int64", "is_grad_enabled",
-    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "lab", "layer_norm", "le", "leaky_relu",
-    "linear", "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max",
+    "adaptive_avg_pool2d", "add", "all", "amax", "amin", "amp", "any", "arange", "argmax",
+    "argmin", "argsort", "asin", "asinh", "atan", "atanh", "avg_pool1d", "avg_pool2d",
+    "batch_norm", "bfloat16", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "bmm", "bool", "broadcast_to", "cast", "cat", "ceil",
+    "checkpoint", "chunk", "clamp", "clip", "clone", "concatenate", "conv1d", "conv2d",
+    "conv_transpose1d", "conv_transpose2d", "cos", "cosh", "count_nonzero", "cross_entropy",
+    "cumprod", "cumsum", "data", "diagonal", "div", "dot", "einsum", "elu", "embedding",
+    "enable_grad", "eq", "erf", "exp", "expand", "expm1", "finfo", "flatten", "flip",
+    "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "floor", "formats",
+    "from_numpy", "full", "gather", "ge", "gelu", "grad", "gradcheck", "group_norm", "gt",
+    "hardtanh", "huber_loss", "index_select", "inspect", "int64", "is_grad_enabled", "isfinite",
+    "isinf", "isnan", "kl_div", "l1_loss", "lab", "layer_norm", "le", "leaky_relu", "linear",
+    "log", "log1p", "log2", "log10", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsumexp", "lt", "manual_seed", "masked_fill", "matmul", "max",
     "max_pool1d", "max_pool2d", "maximum", "mean", "median", "min", "minimum", "mm", "models",
     "moveaxis", "movedim", "mse_loss", "mul", "mv", "ne", "neg", "nll_loss", "nn", "no_grad",
     "norm", "numerics", "ones", "ones_like", "ops", "optim", "outer", "pad", "permute", "pow",
     "prod", "rand", "randn", "reciprocal", "relu", "reshape", "rms_norm", "roll", "round",
-    "rounding", "rsqrt", "scaled_dot_product_attention", "scatter_add", "set_rounding", "sigmoid",
-    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t",
-    "take_along_dim", "tan", "tanh", "tensor", "testing", "tile", "to", "topk", "trace", "train",
-    "transpose", "tril", "triu", "trunc", "unbind", "unsqueeze", "value_and_grad", "var", "view",
-    "where", "zeros", "zeros_like",
+    "rounding", "rsqrt", "scaled_dot_product_attention", "scatter_add", "set_rounding",
+    "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softplus", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims",
+    "t", "take_along_dim", "tan", "tanh", "tensor", "testing", "tile", "to", "topk", "trace",
+    "train", "transpose", "tril", "triu", "trunc", "unbind", "unsqueeze", "value_and_grad",
+    "var", "view", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 _ON_DEMAND = ("amp", "data", "inspect", "lab", "models", "nn", "optim", "testing", "train")
