@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinymp as mp
+from tinymp.amp import Policy
 from tinymp.models import GPT
 from tinymp.models.gpt import Block
 from tinymp.train import Training, make_task, recipe, train_step
@@ -89,18 +90,33 @@ def test_a_block_computes_what_pytorch_computes() -> None:
     np.testing.assert_allclose(block(x).numpy(), expected, rtol=0, atol=5 * 48 * 2.0**-24 * largest)
 
 
-@pytest.mark.parametrize("batch_size", [8, pytest.param(32, marks=pytest.mark.slow)])
-def test_the_loss_of_200_steps_is_that_of_pytorch(batch_size: int) -> None:
-    """The recipe for spelling in FP32: schedule, AdamW, clipping, on the same batches."""
-    steps = 200
-    configuration = recipe({"data": "spelling", "policy": "fp32", "batch_size": batch_size})
+@pytest.mark.parametrize(
+    ("dtype", "batch_size", "lr", "tolerance"),
+    [
+        pytest.param(mp.float32, 8, 1e-3, 1e-3, id="float32"),
+        pytest.param(mp.float32, 32, 1e-3, 1e-3, id="float32, whole", marks=pytest.mark.slow),
+        pytest.param(mp.float64, 32, 5e-3, 1e-6, id="float64, recipe", marks=pytest.mark.slow),
+    ],
+)
+def test_the_loss_of_200_steps_is_that_of_pytorch(
+    dtype: mp.DType, batch_size: int, lr: float, tolerance: float
+) -> None:
+    """Spelling, with schedule, AdamW and clipping, on the same batches.
+
+    At the learning rate of the recipe training is chaotic: a difference doubles every eight steps
+    or so. Two right programs in float32 then part within 150 steps; in float64 they do not.
+    """
+    configuration = recipe(
+        {"data": "spelling", "policy": "fp32", "batch_size": batch_size, "lr": lr}
+    )
     training = Training(make_task(configuration), configuration)
-    model = TheirGPT(training.model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=configuration.lr)
-    training.model.train()
-    model.train()
+    training.policy = Policy(dtype, output=dtype)
+    training.policy.cast_model(training.model).train()
+    training.masters = training.policy.make_masters(training.model)
+    model = TheirGPT(training.model).to(getattr(torch, dtype.name)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     batches = chain.from_iterable(training.loader.epoch(epoch) for epoch in count())
-    for step, (inputs, targets) in enumerate(islice(batches, steps)):
+    for step, (inputs, targets) in enumerate(islice(batches, 200)):
         for group in optimizer.param_groups:
             group["lr"] = training.schedule.get_last_lr()[0]
         own = train_step(training, inputs, targets).loss
@@ -113,4 +129,4 @@ def test_the_loss_of_200_steps_is_that_of_pytorch(batch_size: int) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), configuration.clip)
         optimizer.step()
-        assert own == pytest.approx(loss.item(), rel=1e-3), f"step {step}"
+        assert own == pytest.approx(loss.item(), rel=tolerance), f"step {step}"
