@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from types import EllipsisType
 
 from tinymp.autograd import Tensor
@@ -14,19 +14,16 @@ Block = slice | EllipsisType
 _BLOCK = 32 * 1024
 
 
-def blocks(tensor: Tensor) -> Iterator[Block]:
+def blocks(tensor: Tensor) -> Sequence[Block]:
     """Indices that together cover `tensor` once: runs of rows on the CPU, all of it on a GPU.
 
     Formulas in NumPy write each intermediate result to memory. In blocks those stay in the cache,
     which is faster, and take next to no memory. A GPU has no such cache; there each piece would
     cost a launch.
     """
-    if tensor.size == 0:
-        return
-    if tensor.size <= _BLOCK or tensor.device != "cpu":
-        yield ...
-        return
+    size = tensor._array.size
+    if size <= _BLOCK or tensor.device != "cpu":
+        return (...,) if size else ()
     rows = tensor.shape[0]
-    step = max(1, _BLOCK * rows // tensor.size)
-    for start in range(0, rows, step):
-        yield slice(start, start + step)
+    step = max(1, _BLOCK * rows // size)
+    return [slice(start, start + step) for start in range(0, rows, step)]

@@ -149,18 +149,19 @@ class Optimizer(ABC):
         with no_grad(), np.errstate(all="ignore"):
             for group in self.param_groups:
                 options = {name: group[name] for name in self._rule_options}
+                names = self.state_names(group)
                 for parameter in group["params"]:
                     if parameter.grad is None:
                         continue
                     check_gradient(parameter)
-                    state = self._state(parameter, group)
+                    state = self._state(parameter, names)
                     state["step"] += 1
                     apply_rule(
                         type(self).rule,
                         state["step"],
                         parameter,
                         parameter.grad,
-                        [state[name] for name in self.state_names(group)],
+                        [state[name] for name in names],
                         options,
                         rounding=group["rounding"],
                         compensated=group["compensated"],
@@ -171,10 +172,10 @@ class Optimizer(ABC):
         """Names of all state tensors under the options of `group`; the compensation is the last."""
         return self.slots(group) + (("compensation",) if group["compensated"] else ())
 
-    def _state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+    def _state(self, parameter: Tensor, names: tuple[str, ...]) -> dict[str, Any]:
         """State of `parameter`: zeros where its group's options ask for a tensor the first time."""
         state = self.state.setdefault(parameter, {"step": 0})
-        for name in self.state_names(group):
+        for name in names:
             if name not in state:
                 state[name] = zeros_like(parameter)
         return state

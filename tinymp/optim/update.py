@@ -44,13 +44,12 @@ def apply_rule(
     Source of the compensation: Kahan, Further remarks on reducing truncation errors (CACM 8(1),
     1965).
     """
-    xp = parameter._device.xp
-    compute = compute_type(parameter.dtype)
+    xp, compute = parameter._device.xp, compute_type(parameter.dtype)
     round_parameter, round_state = rounder(parameter, rounding), [rounder(x) for x in state]
     for block in blocks(parameter):
-        w, g, *s = (
-            unpack(x._array[block], x.dtype, compute) for x in (parameter, gradient, *state)
-        )
+        w = unpack(parameter._array[block], parameter.dtype, compute)
+        g = unpack(gradient._array[block], gradient.dtype, compute)
+        s = [unpack(x._array[block], x.dtype, compute) for x in state]
         lost = s.pop() if compensated else None
         step, *after = rule(xp, t, w, g, *s, **options)
         if lost is None:
