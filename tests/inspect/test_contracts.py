@@ -13,7 +13,7 @@ import tinymp as mp
 from tinymp.amp import autocast
 from tinymp.autograd.op import OPS
 from tinymp.inspect import contract_of, trace
-from tinymp.inspect.contracts import ACCUMULATING, ACCUMULATING_BACKWARD, CATEGORIES
+from tinymp.inspect.contracts import CATEGORIES
 
 
 def test_a_float16_product_computes_and_accumulates_in_float32() -> None:
@@ -112,17 +112,35 @@ def _asks_of_xp(function: Callable[..., Any]) -> set[str]:
 
 
 def _accumulates(rule: Callable[..., Any]) -> bool:
-    return not _asks_of_xp(rule).isdisjoint({"sum", "matmul", "reduceat", "spread"})
+    return not _asks_of_xp(rule).isdisjoint({"sum", "matmul", "cumsum", "segment_sums", "spread"})
 
 
 @pytest.mark.parametrize("name", list(OPS))
-def test_the_lists_of_accumulating_operations_agree_with_the_rules(name: str) -> None:
+def test_where_an_operation_says_it_accumulates_its_rules_do(name: str) -> None:
     op = OPS[name]
-    assert (name in ACCUMULATING) == _accumulates(op.forward)
+    assert (op.accumulates in ("forward", "both")) == _accumulates(op.forward)
     rules = [rule.function for rule in op.gradients.values()]
     # What was expanded is summed by the dispatcher: it undoes broadcasting.
     expected = name == "expand" or any(_accumulates(rule) for rule in rules)
-    assert (name in ACCUMULATING_BACKWARD) == expected
+    assert (op.accumulates in ("backward", "both")) == expected
+
+
+def test_a_contract_names_the_accumulator_in_force() -> None:
+    with mp.accumulation("float16"):
+        contract = contract_of("sum", mp.float32)
+    assert contract.accumulator is mp.float16
+    assert "accumulator  float16\n" in str(contract)
+    with mp.accumulation("kahan"):
+        assert "accumulator  float32: kahan\n" in str(contract_of("matmul", "float16", "float16"))
+    with mp.accumulation("float64"):
+        assert contract_of("mean", mp.bfloat16).accumulator is mp.float64
+    with mp.accumulation("chunked", dtype="bfloat16"), trace() as run:
+        x = mp.ones(8).requires_grad_()
+        x.sum().backward()
+        mp.linear(mp.ones(2, 3), mp.ones(4, 3).requires_grad_()).sum().backward()
+    kept = {(e.contract.op, e.phase): e.contract.accumulator for e in run.events}
+    assert kept["linear", "backward"] is kept["sum", "forward"] is mp.bfloat16
+    assert kept["sum", "backward"] is None
 
 
 def test_bad_questions_are_answered_with_advice() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tinymp as mp
 from tinymp.devices import get_device, manual_seed
 from tinymp.formats import bfloat16, decode, encode, float8_e5m2, float16, float32, rounding
 from tinymp.numerics import accumulator, bounds, tensor_core_matmul
@@ -130,6 +131,69 @@ def test_every_device_gives_the_same_bits(name, device):
         results.append((on.to_numpy(total), on.to_numpy(product)))
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "reproducible"])
+def test_running_sums_are_sums_of_the_first(name, device):
+    on = get_device(device)
+    x = np.random.default_rng(0).integers(-5, 6, (4, 9)).astype(np.float32)  # exact everywhere
+    how = accumulator(name)
+    for axis in (0, 1, -1):
+        found = how.cumsum(on.asarray(x), axis)
+        np.testing.assert_array_equal(on.to_numpy(found), x.cumsum(axis))
+        assert found.dtype == np.float32
+    whole = np.array([[2**53, 1, 1]])
+    assert on.to_numpy(how.cumsum(on.asarray(whole), 1)).tolist() == [[2**53, 2**53 + 1, 2**53 + 2]]
+    assert how.cumsum(on.asarray(x[:0]), 0).shape == (0, 9)
+
+
+def test_every_running_sum_is_rounded():
+    ones = np.ones(2100, np.float32)
+    found = accumulator("float16", rounding="nearest_even").cumsum(ones, 0)
+    assert found.tolist() == [min(n, 2048) for n in range(1, 2101)]
+    assert accumulator("float64").cumsum(np.array([2.0**30, 1, -(2.0**30)], np.float32), 0)[2] == 1
+    # A scan adds one after the other whatever the order of sums is.
+    x = np.random.default_rng(1).random(50).astype(np.float32)
+    for name in ("pairwise", "chunked", "kahan", "reproducible"):
+        np.testing.assert_array_equal(
+            accumulator(name).cumsum(x, 0), accumulator("sequential").cumsum(x, 0)
+        )
+
+
+@pytest.mark.parametrize("name", [*NAMES, "reproducible"])
+def test_sums_of_runs_are_sums(name, device):
+    on = get_device(device)
+    rng = np.random.default_rng(2)
+    x = rng.integers(-5, 6, (40, 3)).astype(np.float32)
+    first = np.array([0, 1, 2, 7, 8, 20])
+    found = accumulator(name).segment_sums(on.asarray(x), on.asarray(first))
+    np.testing.assert_array_equal(on.to_numpy(found), np.add.reduceat(x, first))
+    flat = accumulator(name).segment_sums(on.asarray(x[:, 0]), on.asarray(first))
+    np.testing.assert_array_equal(on.to_numpy(flat), np.add.reduceat(x[:, 0], first))
+
+
+def test_sums_of_runs_round_as_the_accumulator_does():
+    ones = np.ones((2100 + 300, 1), np.float32)
+    first = np.array([0, 2100])
+    how = accumulator("float16", rounding="nearest_even")
+    assert how.segment_sums(ones, first).tolist() == [[2048], [300]]
+    assert accumulator("kahan", dtype="float16").segment_sums(ones, first)[0] == 2100
+
+
+def test_the_engine_scans_and_scatters_by_the_accumulator():
+    x = mp.ones(2100).requires_grad_()
+    with mp.accumulation("float16"):
+        assert x.cumsum(0).numpy().max() == 2048
+        taken = x[mp.zeros(2100, dtype=mp.int64)]
+        scattered = mp.scatter_add(mp.zeros(2), 0, mp.zeros(2100, dtype=mp.int64), x.detach())
+        rows = mp.embedding(mp.zeros(2100, dtype=mp.int64), mp.ones(2, 1).requires_grad_())
+    taken.sum().backward()
+    assert x.grad.numpy()[0] == 2048  # a gradient that 2,100 places send
+    assert scattered.numpy().tolist() == [2048, 0]
+    assert rows.shape == (2100, 1)
+    x.grad = None
+    x[mp.zeros(2100, dtype=mp.int64)].sum().backward()
+    assert x.grad.numpy()[0] == 2100
 
 
 def test_what_ones_add_up_to():

@@ -20,8 +20,14 @@ from tinymp.numerics.packed import Packed
 from tinymp.optim import SGD
 
 PACKAGE = Path(tinymp.__file__).parent
-ACCUMULATORS, SCALER = "numerics/accumulators.py", "amp/grad_scaler.py"
+ACCUMULATORS, ORDERED = "numerics/accumulators.py", "numerics/ordered.py"
+NAMED, SUMMATION = "numerics/named.py", "numerics/summation.py"
+SCALER = "amp/grad_scaler.py"
 UNSCALE, POLICY = "amp/unscale.py", "amp/loss_scale.py"
+
+
+def name_of(file):
+    return "tinymp." + file.removesuffix(".py").replace("/", ".")
 
 
 @pytest.fixture
@@ -31,17 +37,22 @@ def altered(monkeypatch):
     def run(file, old="", new=""):
         text = (PACKAGE / file).read_text(encoding="utf-8")
         assert old in text, f"{file} no longer contains {old!r}: keep the list of mutations up"
-        module = ModuleType(f"altered_{Path(file).stem}")
-        monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there
+        name = name_of(file)
+        module = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)  # what imports it from now on gets this one
+        monkeypatch.setattr(name, module)
         exec(compile(text.replace(old, new, 1), file, "exec"), vars(module))
         return module
 
     return run
 
 
-def accumulators(module):
+def accumulators(module, altered):
     """What the names mean, in every shape."""
-    make = module.accumulator
+    for file in (ACCUMULATORS, ORDERED):  # anew, so that they use the altered module
+        if module.__name__ != name_of(file):
+            altered(file)
+    make = module.accumulator if module.__name__ == name_of(NAMED) else altered(NAMED).accumulator
     ones = np.ones(2304, np.float32)
     with rounding("nearest_even"):
         expected = {
@@ -50,12 +61,16 @@ def accumulators(module):
         }  # fmt: skip
         for name, total in expected.items():
             assert make(name).sum(ones) == total, name
+        assert make("float16").cumsum(ones, 0).tolist() == [min(n, 2048) for n in range(1, 2305)]
+        first = np.array([0, 4])
+        assert make("float16").segment_sums(ones, first).tolist() == [4, 2048]
         assert make("bfloat16").rounding == "nearest_even"
         assert make("chunked", dtype="float16").sum(ones) == 2304
         assert make("chunked", size=1, dtype="float16").sum(ones) == 2048
     assert make("bfloat16").rounding == "toward_zero"
     assert make("float64").sum(np.array([2.0**30, 1, -(2.0**30)], np.float32)) == 1
     assert make("float64").sum(np.array([2**53, 1, 1])) == 2**53 + 2
+    assert make("float64").cumsum(np.array([2.0**30, 1, -(2.0**30)], np.float32), 0)[2] == 1
     many = make("stochastic").sum(np.ones((2304, 20), np.float32), 0)
     assert len(set(many.tolist())) > 1
     x = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
@@ -84,12 +99,12 @@ def accumulators(module):
             make("chunked", **wrong)
 
 
-def scaler(module):
+def scaler(module, altered):
     """A few steps of the scaler of a module, against what must come out."""
     scaler_of(module.GradScaler)
 
 
-def unscaling(module):
+def unscaling(module, altered):
     class Scaler(GradScaler):
         """The real one, but for what `unscale_` calls."""
 
@@ -106,7 +121,7 @@ def unscaling(module):
         scaler_of(Scaler)
 
 
-def policy(module):
+def policy(module, altered):
     def make(**settings):
         enabled = settings.pop("enabled", True)
         return GradScaler(policy=module.DynamicLossScale(**settings), enabled=enabled)
@@ -159,18 +174,22 @@ def scaler_of(make):
 
 
 MUTATIONS = [
-    (accumulators, ACCUMULATORS, "sorted(a % x.ndim for a in axes)", "sorted(axes)"),
-    (accumulators, ACCUMULATORS, "transpose(*summed, *kept)", "transpose(*kept, *summed)"),
-    (accumulators, ACCUMULATORS, "1 if a in summed else n", "n if a in summed else 1"),
+    (accumulators, SUMMATION, "sorted(a % x.ndim for a in axes)", "sorted(axes)"),
+    (accumulators, SUMMATION, "transpose(*summed, *kept)", "transpose(*kept, *summed)"),
+    (accumulators, SUMMATION, "1 if a in summed else n", "n if a in summed else 1"),
     (accumulators, ACCUMULATORS, "keepdims=keepdims, dtype=np.float64", "keepdims=keepdims"),
     (accumulators, ACCUMULATORS, "y.astype(np.float64))", "y.astype(np.float64)) * (1 + 2**-22)"),
-    (accumulators, ACCUMULATORS, '"dtype": bfloat16', '"dtype": float16'),
-    (accumulators, ACCUMULATORS, 'setdefault("rounding", active', 'setdefault("x", active'),
+    (accumulators, NAMED, '"dtype": bfloat16', '"dtype": float16'),
+    (accumulators, NAMED, 'setdefault("rounding", active', 'setdefault("x", active'),
     (accumulators, ACCUMULATORS, ", architecture=self.architecture", ""),
-    (accumulators, ACCUMULATORS, "zero, self.size", "zero, 4096"),
-    (accumulators, ACCUMULATORS, '"rounding": "stochastic"', '"rounding": "nearest_even"'),
-    (accumulators, ACCUMULATORS, "size < 1", "size < 0"),
-    (accumulators, ACCUMULATORS, "if not dtype.is_float:", "if False:"),
+    (accumulators, ORDERED, "zero, self.size", "zero, 4096"),
+    (accumulators, NAMED, '"rounding": "stochastic"', '"rounding": "nearest_even"'),
+    (accumulators, NAMED, "size < 1", "size < 0"),
+    (accumulators, NAMED, "if not dtype.is_float:", "if False:"),
+    (accumulators, ACCUMULATORS, "axis=axis, dtype=np.float64", "axis=axis"),
+    (accumulators, ACCUMULATORS, "- first\n", "- first + 1\n"),
+    (accumulators, SUMMATION, "        found[i] = total\n", "        found[i] = values[i]\n"),
+    (accumulators, ORDERED, "return self.dtype or compute", "return compute"),
     (scaler, SCALER, "None if check.found_inf else optimizer.step", "optimizer.step"),
     (scaler, SCALER, "outputs * self._state.scale", "outputs * 1.0"),
     (scaler, SCALER, '        check.stage = "unscaled"\n', ""),
@@ -199,11 +218,19 @@ MUTATIONS = [
 
 @pytest.mark.parametrize(
     ("check", "file"),
-    [(accumulators, ACCUMULATORS), (scaler, SCALER), (unscaling, UNSCALE), (policy, POLICY)],
+    [
+        (accumulators, SUMMATION),
+        (accumulators, ACCUMULATORS),
+        (accumulators, ORDERED),
+        (accumulators, NAMED),
+        (scaler, SCALER),
+        (unscaling, UNSCALE),
+        (policy, POLICY),
+    ],
 )
 @pytest.mark.filterwarnings("ignore::tinymp.amp.diagnosis.LossScaleWarning")
 def test_the_code_as_it_is_passes(altered, check, file):
-    check(altered(file))
+    check(altered(file), altered)
 
 
 @pytest.mark.parametrize(("check", "file", "old", "new"), MUTATIONS)
@@ -211,6 +238,6 @@ def test_the_code_as_it_is_passes(altered, check, file):
 def test_a_planted_error_is_caught(altered, check, file, old, new):
     module = altered(file, old, new)
     with pytest.raises(
-        (AssertionError, TypeError, ValueError, RuntimeError, pytest.fail.Exception)
+        (AssertionError, TypeError, ValueError, IndexError, RuntimeError, pytest.fail.Exception)
     ):
-        check(module)
+        check(module, altered)

@@ -10,6 +10,7 @@ Rule = Callable[..., Any]
 View = Literal["values", "words", "packed"]
 Category = Literal["lower", "float32", "widest", "follow"]
 Result = Literal["promote", "float", "bool", "int64", "attribute"]
+Accumulates = Literal["nowhere", "forward", "backward", "both"]
 
 #: Every operation by name, in the order of definition.
 OPS: dict[str, Op] = {}
@@ -56,6 +57,9 @@ class Op:
         a rule that gives the gradients of several inputs at once, as a tuple in the order of their
         names, because they share work.
 
+    `accumulates`
+        where its rules add up many terms: in `"forward"`, `"backward"`, `"both"` or `"nowhere"`.
+
     A forward rule with `*xs` takes any number of inputs; the gradient rule `xs` serves each of
     them and may name `position` and `shapes` (of all inputs).
     """
@@ -71,6 +75,7 @@ class Op:
         autocast: Category = "follow",
         undecoded: tuple[str, ...] = (),
         residuals: tuple[str, ...] = (),
+        accumulates: Accumulates = "nowhere",
         together: Mapping[tuple[str, ...], Rule] | None = None,
         **gradients: Rule,
     ) -> None:
@@ -84,6 +89,7 @@ class Op:
         self.autocast = autocast
         self.undecoded = undecoded
         self.residuals = residuals
+        self.accumulates = accumulates
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.optional = tuple(name for name in self.inputs if signature[name].default is None)

@@ -14,18 +14,6 @@ from tinymp.autograd.op import OPS
 from tinymp.formats import DType, dtype_of, gradient_dtype
 from tinymp.inspect.rerun import input_name
 
-#: Operations whose forward rule adds many terms, and those with a gradient rule that does.
-ACCUMULATING = frozenset(
-    "matmul linear conv2d conv_transpose2d scaled_dot_product_attention avg_pool2d dot "
-    "scatter_add sum mean var std norm logsumexp softmax log_softmax layer_norm rms_norm "
-    "group_norm cross_entropy nll_loss mse_loss l1_loss huber_loss smooth_l1_loss kl_div "
-    "binary_cross_entropy_with_logits".split()
-)
-ACCUMULATING_BACKWARD = frozenset(
-    "matmul linear conv2d conv_transpose2d scaled_dot_product_attention max_pool2d avg_pool2d var "
-    "std norm median softmax log_softmax layer_norm rms_norm batch_norm group_norm cross_entropy "
-    "nll_loss amax amin gather embedding expand".split()
-)
 #: What each autocast category means, for people.
 CATEGORIES = {
     "lower": "operands are cast to the lower precision",
@@ -44,7 +32,9 @@ class DTypeContract:
         category: its autocast category: "lower", "float32", "widest" or "follow".
         operands: (name, storage dtype) of each operand; for a Python number, its type.
         compute: dtype that the rule computes in; None for one that only moves words.
-        accumulator: dtype in which its forward sums are kept; None where nothing is summed.
+        accumulator: dtype in which its forward sums are kept; None where nothing is summed. (What
+            overlapping windows of a convolution or a pool add is kept in `compute`.)
+        order: name of the accumulator, as `mp.accumulation` takes it.
         result: dtype to which the result is rounded, once.
         gradients: (name, dtype) of the gradient of each operand that takes one.
     """
@@ -54,6 +44,7 @@ class DTypeContract:
     operands: tuple[tuple[str, DType | str], ...]
     compute: DType | None
     accumulator: DType | None
+    order: str
     result: DType
     gradients: tuple[tuple[str, DType], ...]
 
@@ -62,13 +53,19 @@ class DTypeContract:
         gradients = ", ".join(f"{name}: {dtype.name}" for name, dtype in self.gradients)
         lines = {
             "compute": self.compute.name if self.compute else "none: words are moved",
-            "accumulator": self.accumulator.name if self.accumulator else "none: nothing is summed",
+            "accumulator": self._sums(),
             "result": self.result.name,
             "gradients": gradients or "none",
             "autocast": f"{self.category}: {CATEGORIES[self.category]}",
         }
         body = "\n".join(f"    {name:<12} {text}" for name, text in lines.items())
         return f"{self.op}({stored})\n{body}"
+
+    def _sums(self) -> str:
+        if self.accumulator is None:
+            return "none: nothing is summed"
+        name = self.accumulator.name
+        return name if self.order in ("float32", name) else f"{name}: {self.order}"
 
 
 def read_contract(contract: Contract, operands: tuple[Operand, ...]) -> DTypeContract:
@@ -83,7 +80,8 @@ def read_contract(contract: Contract, operands: tuple[Operand, ...]) -> DTypeCon
             (name, x.dtype if isinstance(x, Tensor) else type(x).__name__) for name, _, x in named
         ),
         compute=compute,
-        accumulator=compute if op.name in ACCUMULATING else None,
+        accumulator=held_in(contract) if op.accumulates in ("forward", "both") else None,
+        order=contract.accumulator.name,
         result=contract.result,
         gradients=tuple(
             (name, gradient_dtype(x.dtype))
@@ -94,6 +92,11 @@ def read_contract(contract: Contract, operands: tuple[Operand, ...]) -> DTypeCon
             and op.rule(i) is not None
         ),
     )
+
+
+def held_in(contract: Contract) -> DType:
+    """The dtype in which the sums of an operation are kept, where it makes any."""
+    return contract.accumulator.held_in(dtype_of(contract.compute))
 
 
 def contract_of(op: str, *dtypes: Any, to: Any = None) -> DTypeContract:

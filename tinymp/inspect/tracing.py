@@ -10,8 +10,8 @@ import numpy as np
 from tinymp.autograd import Tensor
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST
-from tinymp.formats import DType, dtype_of, gradient_dtype
-from tinymp.inspect.contracts import ACCUMULATING_BACKWARD, DTypeContract, read_contract
+from tinymp.formats import DType, gradient_dtype
+from tinymp.inspect.contracts import DTypeContract, held_in, read_contract
 from tinymp.inspect.rerun import input_name
 from tinymp.inspect.text import table
 from tinymp.inspect.watching import TensorNotes, Watcher
@@ -149,13 +149,16 @@ class Trace(Watcher):
             for i, (source, _) in zip(positions, gradients, strict=True)
         )
         contract = forward.contract if forward else _contract_of_node(node)
-        sums = op.name in ACCUMULATING_BACKWARD or (forward is not None and _broadcasts(forward))
+        # What was broadcast is summed by the dispatcher.
+        sums = op.accumulates in ("backward", "both") or (
+            forward is not None and _broadcasts(forward)
+        )
         new = {id(storage): storage for _, storage in gradients if not _is_view(storage, g)}
         self.events.append(
             Event(
                 number,
                 "backward",
-                replace(contract, accumulator=dtype_of(node.contract.compute) if sums else None),
+                replace(contract, accumulator=held_in(node.contract) if sums else None),
                 (TracedTensor(gradient_dtype(node.dtype), node.shape, "g"),),
                 outputs,
                 sum(int(storage.nbytes) for storage in new.values()),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tinymp.numerics.accumulation import accumulation, active_accumulator, using_accumulator
-from tinymp.numerics.accumulators import Accumulator, accumulator
+from tinymp.numerics.accumulators import Accumulator
 from tinymp.numerics.architectures import ARCHITECTURES, Architecture, DotProduct
+from tinymp.numerics.named import accumulator
 from tinymp.numerics.tensor_core import tensor_core_matmul
 
 __all__ = [

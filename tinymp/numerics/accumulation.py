@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from tinymp.numerics.accumulators import FLOAT32, Accumulator, accumulator
+from tinymp.numerics.accumulators import FLOAT32, Accumulator
+from tinymp.numerics.named import accumulator
 
 ACCUMULATOR: ContextVar[Accumulator] = ContextVar("tinymp_accumulator", default=FLOAT32)
 

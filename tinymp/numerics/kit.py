@@ -1,4 +1,4 @@
-"""The kit a rule works with: an array module whose `sum` and `matmul` are the accumulator's."""
+"""The kit a rule works with: an array module whose sums and products are the accumulator's."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
 
     `sum(x, axis, keepdims)`
         sum of values.
+    `cumsum(x, axis)`
+        sums of the values so far.
+    `segment_sums(x, first)`
+        sums of runs of rows, which begin at the positions `first`.
     `matmul(x, y)`
         product of two `Packed` matrices (or stacks of them), as values: float32, or float64 for
         float64 matrices.
@@ -33,6 +37,8 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     on = get_device(device)
     xp = SimpleNamespace(**vars(on.xp))
     xp.sum = accumulator.sum
+    xp.cumsum = accumulator.cumsum
+    xp.segment_sums = accumulator.segment_sums
     xp.matmul = partial(accumulator.packed_matmul, on)
     vars(xp).update(accumulator.functions(on.xp))
     if on.xp is np:

@@ -34,6 +34,21 @@ class Terms(Protocol):
         """The term of number `i`."""
 
 
+def terms_along(
+    x: Array, axis: int | tuple[int, ...] | None, keepdims: bool
+) -> tuple[Array, tuple[int, ...]]:
+    """What a sum of `x` over `axis` adds up, along a first axis in C order; and the sum's shape."""
+    axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    summed = sorted(a % x.ndim for a in axes)
+    kept = [a for a in range(x.ndim) if a not in summed]
+    shape = tuple(x.shape[a] for a in kept)
+    count = int(np.prod([x.shape[a] for a in summed], dtype=np.int64))
+    terms = x.transpose(*summed, *kept).reshape(count, *shape) if x.ndim else x.reshape(1)
+    if keepdims:
+        shape = tuple(1 if a in summed else n for a, n in enumerate(x.shape))
+    return terms, shape
+
+
 class Products:
     """The terms of a matrix product: columns of `x` (..., m, k) times rows of `y` (..., k, n)."""
 
@@ -97,6 +112,18 @@ def kahan(add: Adder, terms: Terms, zero: Array) -> Array:
         lost = xp.where(xp.isfinite(lost), lost, zero)
         total = raised
     return total
+
+
+def running(add: Adder, x: Array, axis: int) -> Array:
+    """Sums of the values so far along an axis, one value after the other."""
+    xp = device_of(x).xp
+    sums = xp.empty_like(x)
+    values, found = x.swapaxes(axis, 0), sums.swapaxes(axis, 0)  # views
+    total = xp.zeros(values.shape[1:], x.dtype)
+    for i in range(len(values)):
+        total = add(total, values[i])
+        found[i] = total
+    return sums
 
 
 # Additions that round once.

@@ -88,6 +88,7 @@ ATTENTION = Op(
     forward_on="packed",
     residuals=("weights",),
     autocast="lower",
+    accumulates="both",
 )
 
 

@@ -60,6 +60,7 @@ BATCH_NORM = Op(
     undecoded=("mean", "var", "weight", "bias"),
     residuals=("rstd",),
     result="float",
+    accumulates="backward",
 )
 
 
@@ -97,6 +98,7 @@ GROUP_NORM = Op(
     residuals=("mean", "rstd"),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 

@@ -117,6 +117,7 @@ CROSS_ENTROPY = Op(
     residuals=("logsumexp",),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 
@@ -159,6 +160,7 @@ NLL = Op(
     undecoded=("labels",),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 

@@ -97,6 +97,7 @@ CONV = Op(
     bias=lambda xp, g: xp.sum(g.values(), (0, 2, 3)),
     forward_on="packed",
     autocast="lower",
+    accumulates="both",
 )
 
 
@@ -128,6 +129,7 @@ CONV_TRANSPOSE = Op(
     bias=lambda xp, g: xp.sum(g.values(), (0, 2, 3)),
     forward_on="packed",
     autocast="lower",
+    accumulates="both",
 )
 
 

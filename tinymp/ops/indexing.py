@@ -37,6 +37,7 @@ GATHER = Op(
     x=_gather_x,
     forward_on="words",
     backward_on="values",
+    accumulates="backward",
 )
 
 
@@ -57,7 +58,7 @@ def scatter_rows(xp: Any, values: Array, positions: Array, length: int) -> Array
         order = xp.argsort(positions, kind="stable")
         positions = positions[order]
         first = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), positions[1:] != positions[:-1]]))
-        total[positions[first]] = xp.add.reduceat(values[order], first, axis=0)
+        total[positions[first]] = xp.segment_sums(values[order], first)
     return total
 
 
@@ -80,6 +81,7 @@ SCATTER_ADD = Op(
     src=_scatter_add_src,
     undecoded=("index",),
     autocast="widest",
+    accumulates="forward",
 )
 
 
@@ -95,6 +97,7 @@ EMBEDDING = Op(
     forward_on="words",
     backward_on="values",
     undecoded=("tokens",),
+    accumulates="backward",
 )
 
 

@@ -17,6 +17,7 @@ MATMUL = Op(
     y=lambda xp, g, x: xp.matmul(x.mT, g),
     forward_on="packed",
     autocast="lower",
+    accumulates="both",
 )
 
 
@@ -49,6 +50,7 @@ LINEAR = Op(
     bias=lambda xp, g: g.values(),
     forward_on="packed",
     autocast="lower",
+    accumulates="both",
 )
 
 
@@ -60,6 +62,7 @@ DOT = Op(
     y=lambda xp, g, x: g.values() * x.values(),
     forward_on="packed",
     autocast="widest",
+    accumulates="forward",
 )
 
 

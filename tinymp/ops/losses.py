@@ -43,6 +43,7 @@ def _of_difference(name: str, loss: Callable[..., Array], slope: Callable[..., A
         y=lambda xp, g, x, y, bend, reduction: -gradient(xp, g, x, y, bend, reduction),
         result="float",
         autocast="float32",
+        accumulates="forward",
     )
 
 
@@ -104,6 +105,7 @@ BCE_WITH_LOGITS = Op(
     y=_bce_y,
     result="float",
     autocast="float32",
+    accumulates="forward",
 )
 
 
@@ -125,7 +127,15 @@ def _kl_div_y(xp: Any, g: Array, x: Array, y: Array, log_target: bool, reduction
     return spread(g, x.size, reduction) * xp.where(y == 0, 0, slope)
 
 
-KL_DIV = Op("kl_div", _kl_div, x=_kl_div_x, y=_kl_div_y, result="float", autocast="float32")
+KL_DIV = Op(
+    "kl_div",
+    _kl_div,
+    x=_kl_div_x,
+    y=_kl_div_y,
+    result="float",
+    autocast="float32",
+    accumulates="forward",
+)
 
 
 def mse_loss(x: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:

@@ -30,6 +30,7 @@ SOFTMAX = Op(
     x=lambda xp, g, out, dim: out * (g - xp.sum(g * out, dim, True)),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 
@@ -44,6 +45,7 @@ LOG_SOFTMAX = Op(
     x=lambda xp, g, out, dim: g - xp.exp(out) * xp.sum(g, dim, True),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 
@@ -92,6 +94,7 @@ LAYER_NORM = Op(
     residuals=("mean", "rstd"),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 
@@ -115,6 +118,7 @@ RMS_NORM = Op(
     residuals=("rrms",),
     result="float",
     autocast="float32",
+    accumulates="both",
 )
 
 

@@ -18,10 +18,16 @@ def _extreme_x(xp: Any, g: Any, x: Any, out: Any, dim: Shape) -> Any:
 
 
 AMAX = Op(
-    "amax", lambda xp, x, *, dim, keepdim: xp.max(x, axis=dim, keepdims=keepdim), x=_extreme_x
+    "amax",
+    lambda xp, x, *, dim, keepdim: xp.max(x, axis=dim, keepdims=keepdim),
+    x=_extreme_x,
+    accumulates="backward",
 )
 AMIN = Op(
-    "amin", lambda xp, x, *, dim, keepdim: xp.min(x, axis=dim, keepdims=keepdim), x=_extreme_x
+    "amin",
+    lambda xp, x, *, dim, keepdim: xp.min(x, axis=dim, keepdims=keepdim),
+    x=_extreme_x,
+    accumulates="backward",
 )
 ARGMAX = Op("argmax", lambda xp, x, *, dim: xp.argmax(x, axis=dim), result="int64")
 ARGMIN = Op("argmin", lambda xp, x, *, dim: xp.argmin(x, axis=dim), result="int64")
@@ -50,6 +56,7 @@ MEDIAN = Op(
     "median",
     lambda xp, x, *, dim: x.reshape(-1)[_argmedian(xp, x.reshape(-1), dim=0)],
     x=_extreme_x,
+    accumulates="backward",
 )
 
 

@@ -36,7 +36,7 @@ def _max_pool_x(
     return window.spread(xp, taps, x_shape[2:], g)
 
 
-MAX_POOL = Op("max_pool2d", _max_pool, x=_max_pool_x, residuals=("chosen",))
+MAX_POOL = Op("max_pool2d", _max_pool, x=_max_pool_x, residuals=("chosen",), accumulates="backward")
 
 
 def _total(xp: Any, image: Array, window: Window) -> Array:
@@ -60,7 +60,7 @@ def _avg_pool_x(xp: Any, g: Array, x_shape: tuple[int, ...], window: Window, pad
     return window.spread(xp, (each for _ in range(prod(window.kernel))), x_shape[2:], g)
 
 
-AVG_POOL = Op("avg_pool2d", _avg_pool, x=_avg_pool_x, result="float")
+AVG_POOL = Op("avg_pool2d", _avg_pool, x=_avg_pool_x, result="float", accumulates="both")
 
 
 def max_pool2d(

@@ -33,6 +33,7 @@ SUM = Op(
     lambda xp, x, *, dim, keepdim: xp.sum(x, dim, keepdim),
     x=lambda xp, g, x_shape, dim: xp.broadcast_to(kept(g, x_shape, dim), x_shape),
     autocast="float32",
+    accumulates="forward",
 )
 MEAN = Op(
     "mean",
@@ -41,6 +42,7 @@ MEAN = Op(
         kept(g, x_shape, dim) / count(x_shape, dim), x_shape
     ),
     result="float",
+    accumulates="forward",
 )
 
 
@@ -62,7 +64,7 @@ def _var_x(xp: Any, g: Any, x: Any, dim: Shape, correction: float) -> Any:
     return kept(g, x.shape, dim) * deviation * 2 / _degrees(x.shape, dim, correction)
 
 
-VAR = Op("var", _var, x=_var_x, result="float")
+VAR = Op("var", _var, x=_var_x, result="float", accumulates="both")
 
 
 def _std(xp: Any, x: Any, *, dim: Shape, keepdim: bool, correction: float) -> Any:
@@ -76,7 +78,7 @@ def _std_x(xp: Any, g: Any, x: Any, std: Any, dim: Shape, correction: float) -> 
     return kept(g, x.shape, dim) * xp.where(std == 0, 0, slope)
 
 
-STD = Op("std", _std, x=_std_x, residuals=("std",), result="float")
+STD = Op("std", _std, x=_std_x, residuals=("std",), result="float", accumulates="both")
 
 
 def _prod_x(xp: Any, g: Any, x: Any, dim: Shape) -> Any:
@@ -127,7 +129,15 @@ def _norm_x(xp: Any, g: Any, x: Any, total: Any, p: float, dim: Shape) -> Any:
     return g * xp.where(x == 0, 0, slope)  # at 0 it has a kink, or is 0
 
 
-NORM = Op("norm", _norm, x=_norm_x, residuals=("total",), result="float", autocast="float32")
+NORM = Op(
+    "norm",
+    _norm,
+    x=_norm_x,
+    residuals=("total",),
+    result="float",
+    autocast="float32",
+    accumulates="both",
+)
 
 
 def _logsumexp(xp: Any, x: Any, *, dim: Shape, keepdim: bool) -> Any:
@@ -148,6 +158,7 @@ LOGSUMEXP = Op(
     residuals=("total",),
     result="float",
     autocast="float32",
+    accumulates="forward",
 )
 
 

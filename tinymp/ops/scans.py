@@ -17,6 +17,7 @@ CUMSUM = Op(
     lambda xp, x, *, dim: xp.cumsum(x, axis=dim),
     x=lambda xp, g, dim: xp.flip(xp.cumsum(xp.flip(g, dim), axis=dim), dim),
     autocast="float32",
+    accumulates="both",
 )
 
 

@@ -37,6 +37,7 @@ EXPAND = Op(
     x=lambda xp, g: g,
     forward_on="words",
     backward_on="values",
+    accumulates="backward",
 )
 
 
