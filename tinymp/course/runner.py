@@ -24,10 +24,15 @@ def run_cells(cells: list[tuple[str, str]], seed: int | None = None) -> list[str
         cells: names and sources.
         seed: of the examples that hypothesis draws; None draws the same ones each time.
     """
-    from hypothesis import core, settings
+    from hypothesis import Phase, core, settings
 
     settings.register_profile(
-        "exercise", deadline=None, database=None, derandomize=seed is None, print_blob=False
+        "exercise",
+        deadline=None,
+        database=None,
+        derandomize=seed is None,
+        print_blob=False,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
     )
     settings.load_profile("exercise")
     # What hypothesis's own plugin for pytest does with --hypothesis-seed.
