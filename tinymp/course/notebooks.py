@@ -6,12 +6,15 @@ and draw on this machine; running the command again changes nothing unless a res
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 from tinymp.course.lessons import Lesson, find_lesson, lessons
 
 _SECONDS = 600  # for one cell, on a busy machine
+# Plots go into the notebook, in full length, whatever the shell that builds it is set to.
+_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "TINYMP_FAST": "0"}
 
 
 def build(lesson: Lesson) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def build(lesson: Lesson) -> dict[str, Any]:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # random otherwise
     client = NotebookClient(notebook, timeout=_SECONDS, kernel_name="python3", record_timing=False)
-    client.execute()
+    client.execute(env={**os.environ, **_ENVIRONMENT})
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
