@@ -12,9 +12,15 @@ The exponent of a product is the sum of its factors' exponents, whatever carry t
 a subnormal factor counts with the smallest exponent of its format. A longer inner dimension chains
 the instructions in order: one's result is the next one's c.
 
-cuBLAS runs this chain for most shapes. Where a small output meets a long inner dimension (seen on
-an H200 for 64×4096 by 4096×64, 256×4096 by 4096×256, 128×1437 by 1437×10) it splits that dimension
-into parts and adds their results afterwards, and the last bits differ.
+cuBLAS runs this chain for most shapes. Where a small output meets a long inner dimension, it splits
+that dimension into parts, so that more of the processor has work. Each part is a chain that starts
+from zero, and their results are added in float32, in order. Into how many parts a shape is split is
+cuBLAS's choice (`order.parts_of` asks a library for it); seen on an H200, cuBLAS 13.1:
+
+    64×64       k = 2048: 1     4096: 3     8192: 6     16384: 12
+    128×128                     4096: 3
+    256×256     k = 2048: 1     4096: 3     8192: 3
+    512×512                     4096: 2     8192: 2
 
 Sources: see `architectures`; checked on the CPU against recordings of an H200.
 """
@@ -47,6 +53,7 @@ def tensor_core_matmul(
     c: Array | None = None,
     architecture: str = "hopper",
     fast_accumulation: bool = False,
+    splits: int = 1,
 ) -> Array:
     """Product of two matrices of words, plus `c`, with the bits that tensor cores return.
 
@@ -62,15 +69,19 @@ def tensor_core_matmul(
             parameters and are not checked.
         fast_accumulation: for float8, stay on the tensor core throughout; otherwise the sum moves
             to an ordinary float32 after every 128 products. The 2-byte formats know no difference.
+        splits: into how many parts the inner dimension is split, as cuBLAS does it: see `parts`.
 
     Returns:
         float32 (..., m, n).
 
     Raises:
         TypeError: words of another type, or a format that the architecture does not multiply.
-        ValueError: shapes that do not fit, an unknown architecture.
+        ValueError: shapes that do not fit, an unknown architecture, fewer than one part, or several
+            parts beside `c`.
     """
     dtype = dtype_of(dtype)
+    if splits != 1:
+        return _in_parts(a_words, b_words, dtype, c, architecture, fast_accumulation, splits)
     core = instruction(architecture, dtype)
     a, b = decode(a_words, dtype), decode(b_words, dtype)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
@@ -89,6 +100,41 @@ def tensor_core_matmul(
             _matrix(xp, core, run, a[index], b[index], dtype, out[index])
     out.view(np.uint32)[xp.isnan(out)] = NAN_WORD
     return out
+
+
+def parts(k: int, splits: int) -> list[slice]:
+    """The parts into which cuBLAS splits an inner dimension of `k` terms.
+
+    All are ⌈k / splits⌉ terms long, rounded up to a multiple of 64, but for the last, which takes
+    what is left. (So there may be fewer parts than `splits`.)
+
+    Raises:
+        ValueError: `splits` below 1.
+    """
+    if splits < 1:
+        raise ValueError(f"an inner dimension has at least 1 part, but splits={splits} was given")
+    length = max(1, -(-k // splits))
+    length += -length % 64 if splits > 1 else 0
+    return [slice(start, min(start + length, k)) for start in range(0, max(k, 1), length)]
+
+
+def _in_parts(
+    a: Array, b: Array, dtype: DType, c: Array | None, architecture: str, fast: bool, splits: int
+) -> Array:
+    if c is not None:
+        raise ValueError(
+            f"tensor_core_matmul was given an accumulator c and splits={splits}; how a split "
+            "product starts from one was never recorded; add it afterwards"
+        )
+    found = [
+        tensor_core_matmul(a[..., part], b[..., part, :], dtype, None, architecture, fast)
+        for part in parts(a.shape[-1], splits)
+    ]
+    total = found[0]
+    with np.errstate(all="ignore"):
+        for product in found[1:]:
+            total = total + product
+    return total
 
 
 def _accumulator(xp: Any, c: Array, shape: tuple[int, ...]) -> Array:
