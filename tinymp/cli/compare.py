@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tinymp.cli.console import INTERRUPTED, bad_input, console
+from tinymp.cli.devices import chosen_device
 
 _WIDTH = 100  # of tables in files and pipes
 
@@ -38,7 +39,9 @@ def compare(
         float | None,
         typer.Option(help="Factor on the loss; at 1 the gradients of digits fit into float16."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Runs at a time.", show_default="one a processor")
     ] = None,
@@ -78,7 +81,12 @@ def compare(
         "loss_weight": loss_weight,
         "device": device,
     }
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = _WIDTH
     with bad_input():
+        if device is not None:
+            given["device"] = chosen_device(device, screen)
         setting = get_setting(data)
         if os.environ.get("TINYMP_FAST") == "1":
             setting = fast(setting)
@@ -93,9 +101,6 @@ def compare(
             raise ValueError(f"workers must be at least 1, but {workers} was given")
         folder = _new_folder(out, data)
 
-    screen = console()
-    if not screen.is_terminal:
-        screen.width = _WIDTH
     screen.print("Settings:", _settings(configured[0]), markup=False)
     if not chosen:
         screen.print(setting.why, markup=False)

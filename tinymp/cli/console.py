@@ -42,3 +42,13 @@ def bad_input() -> Iterator[None]:
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         typer.echo(f"tinymp: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from None
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Report in one line that the memory does not suffice, and end with exit code 1."""
+    try:
+        yield
+    except MemoryError as error:
+        typer.echo(f"tinymp: {error}", err=True)
+        raise typer.Exit(FAILED) from None

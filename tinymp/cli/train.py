@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tinymp.cli.console import FAILED, INTERRUPTED, bad_input, console, warnings_on
-from tinymp.train.recipes import defaults
+from tinymp.cli.console import FAILED, INTERRUPTED, bad_input, console, enough_memory, warnings_on
+from tinymp.cli.devices import chosen_device
+from tinymp.train.recipes import RECIPES, defaults
 
 _MODEL = "Model"
 _TEXT = "Text"
+_SHAPE = "gpt2-shape"
 
 
 def _setting(name: str, text: str, panel: str | None = None) -> Any:
@@ -22,10 +24,13 @@ def _setting(name: str, text: str, panel: str | None = None) -> Any:
     return typer.Option(help=text, show_default=defaults(name), rich_help_panel=panel)
 
 
+@enough_memory()
 def train(
     data: Annotated[
         str | None,
-        typer.Argument(help="What to learn: digits, spelling, or text.", show_default="digits"),
+        typer.Argument(
+            help="What to learn: digits, spelling, or text; or gpt2-shape.", show_default="digits"
+        ),
     ] = None,
     policy: Annotated[
         str | None,
@@ -53,7 +58,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="mlp or convnet for digits, gpt for spelling and text.",
+            help="mlp or convnet for digits, gpt for all else.",
             show_default="mlp, or gpt",
             rich_help_panel=_MODEL,
         ),
@@ -77,6 +82,17 @@ def train(
     context: Annotated[
         int | None, _setting("context", "Tokens that a gpt sees at a time.", _TEXT)
     ] = None,
+    vocabulary: Annotated[
+        int | None, _setting("vocabulary", "Different tokens, where they are generated.", _SHAPE)
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps in all, the first 3 to warm up.",
+            show_default=str(RECIPES["gpt2-shape", "gpt"]["epochs"]),
+            rich_help_panel=_SHAPE,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the run.", show_default="a new one, runs/DATA-POLICY"),
@@ -93,7 +109,12 @@ def train(
     numbers that it never saw.
 
     --text FILE: a GPT learns any text, and at the end writes some.
+
+    gpt2-shape: what a step of GPT-2's shape on generated tokens costs, in time and
+    memory; nothing is kept.
     """
+    from tinymp.bench.step_cost import step_cost
+    from tinymp.cli.gpt2_shape import show_cost
     from tinymp.cli.report import Watcher, summary
     from tinymp.cli.samples import show_samples
     from tinymp.train import fit, measure
@@ -120,12 +141,23 @@ def train(
         "text": text,
         "tokenizer": tokenizer,
         "context": context,
+        "vocabulary": vocabulary,
+        "steps": steps,
     }
+    screen = console()
     with bad_input():
         settings = _read({name: value for name, value in given.items() if value is not None})
-        training, folder = _continued(out, settings) if resume else _begun(out, settings)
+        if "device" in settings:
+            settings["device"] = chosen_device(settings["device"], screen)
+        if settings.get("data") == _SHAPE:
+            training, folder = _unkept(settings, keeps=resume or out is not None), None
+        else:
+            training, folder = _continued(out, settings) if resume else _begun(out, settings)
+    if folder is None:
+        with warnings_on(screen):
+            show_cost(screen, training, step_cost(training))
+        return
 
-    screen = console()
     exit_code = 0
     watcher = Watcher(screen, training, folder.read_history())
     try:
@@ -163,8 +195,13 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
                 f"--hidden {given['hidden']} is no list of widths; write whole numbers with commas "
                 "between them, as in 128,64"
             ) from None
-    if given.get("device") == "auto":
-        settings["device"] = "cuda" if _has_gpu() else "cpu"
+    if "steps" in given:
+        if given.get("data") != _SHAPE or "epochs" in given:
+            raise ValueError(
+                "--steps belongs to gpt2-shape, where it takes the place of --epochs; other runs "
+                "take whole epochs"
+            )
+        settings["epochs"] = settings.pop("steps")
     if "text" in given:
         if settings.setdefault("data", "text") != "text":
             raise ValueError(
@@ -176,14 +213,16 @@ def _read(given: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _has_gpu() -> bool:
-    from tinymp.devices import get_device
+def _unkept(settings: dict[str, Any], keeps: bool) -> Any:
+    """A training whose steps are measured, and nothing of it kept."""
+    from tinymp.bench.step_cost import check_steps
+    from tinymp.train import Training, make_task, recipe
 
-    try:
-        get_device("cuda")
-    except RuntimeError:
-        return False
-    return True
+    if keeps:
+        raise ValueError("gpt2-shape keeps nothing; leave out --out and --resume")
+    configuration = recipe(settings)
+    check_steps(configuration.epochs)
+    return Training(make_task(configuration), configuration)
 
 
 def _begun(out: Path | None, settings: dict[str, Any]) -> tuple[Any, Any]:

@@ -8,10 +8,11 @@ import typer
 from rich.table import Table
 
 from tinymp.cli.console import FAILED, bad_input, console
+from tinymp.cli.devices import chosen_device
 
 
 def verify(
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Which values are tried.")] = 0,
 ) -> None:
     """Try every promise about numbers on this machine; exit code 1 if one does not hold."""
@@ -22,6 +23,7 @@ def verify(
     with bad_input():
         if seed < 0:
             raise ValueError(f"a seed is 0 or more, but {seed} was given")
+        device = chosen_device(device, screen)
         get_device(device)
     with screen.status("Trying ..."):
         findings = list(look(device, seed))

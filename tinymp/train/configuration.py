@@ -12,7 +12,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}
 TOKENIZERS = ("characters", "bytes")
 
 #: The models that can learn each data set; the first is the default.
-MODELS = {"digits": ("mlp", "convnet"), "spelling": ("gpt",), "text": ("gpt",)}
+MODELS = {
+    "digits": ("mlp", "convnet"),
+    "spelling": ("gpt",),
+    "text": ("gpt",),
+    "gpt2-shape": ("gpt",),
+}
 
 _COUNTS = (
     "epochs",
@@ -23,6 +28,7 @@ _COUNTS = (
     "layers",
     "heads",
     "context",
+    "vocabulary",
 )
 
 
@@ -47,6 +53,7 @@ class Configuration:
         width, layers, heads: a gpt's features, blocks, and heads of attention in each.
         dropout: share of a gpt's features that are dropped in training.
         context: tokens that a gpt sees of a text at a time.
+        vocabulary: number of different tokens, where they are generated.
         tokenizer: what is a token of a text: one of its characters, or one of its bytes.
         text: the file with the text, of data "text" only.
         text_sha256: of that file: a run goes on only with the text that it began with.
@@ -72,6 +79,7 @@ class Configuration:
     heads: int = 4
     dropout: float = 0.0
     context: int = 64
+    vocabulary: int = 50304
     tokenizer: str = "characters"
     text: str = ""
     text_sha256: str = ""

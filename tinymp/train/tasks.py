@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tinymp.train.configuration import Configuration
 from tinymp.train.digits_task import digits
+from tinymp.train.gpt2_shape import gpt2_shape
 from tinymp.train.spelling_task import spelling
 from tinymp.train.task import Task
 from tinymp.train.text_task import text
@@ -14,6 +15,7 @@ TASKS: dict[str, Callable[[Configuration], Task]] = {
     "digits": digits,
     "spelling": spelling,
     "text": text,
+    "gpt2-shape": gpt2_shape,
 }
 
 
