@@ -66,7 +66,7 @@ def _cross_entropy(
     reduction: str,
     smoothing: float,
 ) -> Any:
-    highest = xp.max(x, axis=1, keepdims=True)
+    highest = x.max(axis=1, keepdims=True)
     e = x - highest
     xp.exp(e, out=e)
     logsumexp = (xp.log(xp.sum(e, 1, True)) + highest)[:, 0]
@@ -230,21 +230,22 @@ def _classified(
         raise TypeError(
             f"{op.name} was given {given} labels; they are class numbers, an int64 tensor"
         )
-    shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-    if x.ndim == 0 or labels.shape != shape:
+    given = x.shape
+    shape = given[:1] + given[2:] if len(given) > 1 else ()
+    if not given or labels.shape != shape:
         raise ValueError(
-            f"{op.name} was given logits of shape {x.shape} and labels of shape "
+            f"{op.name} was given logits of shape {given} and labels of shape "
             f"{labels.shape}; with logits of shape (N, C, ...) the labels have shape (N, ...), "
             f"here {shape}"
         )
-    classes = x.shape[1] if x.ndim > 1 else x.shape[0]
+    classes = given[1] if len(given) > 1 else given[0]
     if weight is not None and weight.shape != (classes,):
         raise ValueError(
             f"{op.name} was given a weight of shape {weight.shape}; it must hold one number for "
             f"each of {classes} classes"
         )
     all_count = _check_labels(op.name, labels, classes, ignore_index)
-    if x.ndim != 2:  # classes last, then one row a label
+    if len(given) != 2:  # classes last, then one row a label
         x = reshape(permute(x, (0, *range(2, x.ndim), 1)) if x.ndim > 2 else x, -1, classes)
         labels = reshape(labels, -1)
     ignored = None if all_count else ignore_index
@@ -255,10 +256,10 @@ def _classified(
 def _check_labels(name: str, labels: Tensor, classes: int, ignore_index: int) -> bool:
     """Refuse labels that are no class; whether all are one, so that none is ignored."""
     numbers = labels._array
-    outside = numbers.view("uint64") >= classes  # as unsigned integers negative ones are large
-    if not outside.any():
+    unsigned = numbers.view(np.uint64)  # as such, negative ones are large
+    if numbers.size == 0 or unsigned.max() < classes:
         return not 0 <= ignore_index < classes
-    wrong = outside & (numbers != ignore_index)
+    wrong = (unsigned >= classes) & (numbers != ignore_index)
     if wrong.any():
         first = int(wrong.reshape(-1).argmax())
         place = [int(i) for i in np.unravel_index(first, labels.shape)]

@@ -23,18 +23,21 @@ MATMUL = Op(
 
 def _rows(x: Any) -> Any:
     """A stack of vectors as the rows of one matrix."""
-    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    shape = x.shape
+    return x if len(shape) == 2 else x.reshape(prod(shape[:-1]), shape[-1])
 
 
 def _linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     out = xp.matmul(_rows(x), weight.mT)
     if bias is not None:
         out += bias.values()
-    return out.reshape(*x.shape[:-1], weight.shape[0])
+    shape = x.shape
+    return out if len(shape) == 2 else out.reshape(*shape[:-1], weight.shape[0])
 
 
 def _linear_x(xp: Any, g: Any, weight: Any, x_shape: tuple[int, ...]) -> Any:
-    return xp.matmul(_rows(g), weight).reshape(x_shape)
+    gradient = xp.matmul(_rows(g), weight)
+    return gradient if len(x_shape) == 2 else gradient.reshape(x_shape)
 
 
 def _linear_weight(xp: Any, g: Any, x: Any) -> Any:
@@ -47,7 +50,7 @@ LINEAR = Op(
     _linear,
     x=_linear_x,
     weight=_linear_weight,
-    bias=lambda xp, g: g.values(),
+    bias=lambda xp, g: xp.sum(_rows(g).values(), 0),
     forward_on="packed",
     autocast="lower",
     accumulates="both",
@@ -167,15 +170,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ValueError: lengths that do not fit.
     """
     check_floats("linear", x, weight, *([] if bias is None else [bias]))
-    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+    given, of_weight = x.shape, weight.shape
+    if len(of_weight) != 2 or not given or given[-1] != of_weight[1]:
         raise ValueError(
-            f"linear was given an input of shape {x.shape} and a weight of shape {weight.shape}; "
+            f"linear was given an input of shape {given} and a weight of shape {of_weight}; "
             "the input's last length must equal the weight's second"
         )
-    if bias is not None and bias.shape != weight.shape[:1]:
+    if bias is not None and bias.shape != of_weight[:1]:
         raise ValueError(
-            f"linear was given a bias of shape {bias.shape} for a weight of shape {weight.shape}; "
-            f"it must be {weight.shape[:1]}"
+            f"linear was given a bias of shape {bias.shape} for a weight of shape {of_weight}; "
+            f"it must be {of_weight[:1]}"
         )
     return apply(LINEAR, x, weight, bias)
 
