@@ -41,3 +41,19 @@ def test_bad_input_is_refused():
     result = run("--seed", "-1")
     assert result.exit_code == 2
     assert "a seed is 0 or more, but -1 was given" in result.stderr
+
+
+def test_other_libraries_encoders_are_reported():
+    result = run("--encoder", "numpy")
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 encoders of numpy keep all (30,000 values)." in result.output
+    result = run("--encoder", "ml_dtypes")
+    assert result.exit_code == 1
+    assert all(len(line) <= 80 for line in result.output.splitlines())
+    text = " ".join(result.output.split())
+    assert "ml_dtypes.bfloat16 from float32 10 of 10 laws of rounding 10,000 yes" in text
+    assert "ml_dtypes.bfloat16 from float64 7 of 10 laws of rounding 10,000 no" in text
+    assert "8 of 16 encoders of ml_dtypes keep all" in text
+    result = run("--encoder", "jax")
+    assert result.exit_code == 2
+    assert "no encoders of 'jax' are known, only of ml_dtypes, numpy, torch" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tinymp as mp
 from tinymp.autograd import Op, apply
 from tinymp.testing import assert_rounded, check_operation, gradcheck, unit_roundoff
+from tinymp.testing.peers import encoders_of, verify_peers
 
 CUBE = Op("cube", lambda xp, x: x * x * x, x=lambda xp, g, x: 3 * x * x * g)
 WRONG_SLOPE = Op("cube", lambda xp, x: x * x * x, x=lambda xp, g, x: 2 * x * x * g)
@@ -96,6 +98,22 @@ def test_check_operation_sees_what_is_wrong(function: Any, complaint: str) -> No
         check_operation(
             function, cube_oracle, [x], mp.float16, lambda v, out, g: [1e-6 * abs(out), 1e-6]
         )
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(RuntimeError, match=r"ml_dtypes is not installed; install it with: pip"):
+        encoders_of("ml_dtypes")
+
+
+def test_peers_are_put_through_the_laws_from_both_sources() -> None:
+    def up(values: Any) -> Any:  # away from zero
+        return mp.formats.encode(values * (1 + 2.0**-7), mp.bfloat16, "nearest_even")
+
+    found = list(verify_peers([("mine", mp.bfloat16, up)]))
+    assert [f.subject for f in found] == ["mine from float32", "mine from float64"]
+    assert all(f.problem and "a value of the format stays what it is" in f.problem for f in found)
+    assert not any(f.promise.startswith("10 of 10") for f in found)
 
 
 def test_rounding_twice_is_seen() -> None:
