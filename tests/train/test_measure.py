@@ -52,16 +52,32 @@ def test_before_the_first_step_there_is_no_optimizer_state(runs: Any) -> None:
     assert "optimizer state" not in measure(runs.training()).entries
 
 
-@pytest.mark.parametrize("policy", ["fp16", "bf16-naive-stochastic"])
-def test_measuring_disturbs_nothing(runs: Any, policy: str) -> None:
-    """Two steps give the same bits whether or not the bytes were counted between them."""
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"policy": "fp16"},
+        {"policy": "bf16-naive-stochastic"},
+        {"policy": "fp16", "model": "convnet", "hidden": (4, 4), "batch_size": 480},
+    ],
+    ids=["fp16", "bf16-naive-stochastic", "convnet"],
+)
+def test_measuring_disturbs_nothing(runs: Any, settings: dict[str, Any]) -> None:
+    """Steps give the same bits whether or not the bytes were counted between them."""
     results = []
     for measuring in (False, True):
-        training = runs.training(policy=policy)
+        training = runs.training(**settings)
         for batch in training.loader.epoch(0):
             train_step(training, *batch)
             if measuring:
                 measure(training)
-        weights = [p.storage.tobytes() for p in training.model.parameters()]
-        results.append((weights, get_rng_state(), training.scaler.state_dict()))
+        state = {name: t.storage.tobytes() for name, t in training.model.state_dict().items()}
+        results.append((state, get_rng_state(), training.scaler.state_dict()))
     assert results[0] == results[1]
+
+
+def test_what_training_saves_is_counted_in_either_mode(runs: Any) -> None:
+    training = runs.training(model="convnet", hidden=(4, 4))
+    counted = measure(training).bytes("saved activations")
+    training.model.eval()
+    assert measure(training).bytes("saved activations") == counted
+    assert not training.model.training

@@ -32,12 +32,26 @@ def without_times(records: list[EpochRecord]) -> list[dict[str, Any]]:
     return [{**vars(record), "seconds": None} for record in records]
 
 
-@pytest.mark.parametrize("policy", ["fp16", "fp32", "bf16", "bf16-naive-stochastic", "bf16-kahan"])
-def test_two_epochs_and_two_more_are_four(runs: Any, policy: str) -> None:
-    training, straight = runs.begin("straight", policy=policy)
+CONVNET = {"model": "convnet", "hidden": (4, 4), "policy": "bf16"}  # has buffers
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"policy": "fp16"},
+        {"policy": "fp32"},
+        {"policy": "bf16"},
+        {"policy": "bf16-naive-stochastic"},
+        {"policy": "bf16-kahan"},
+        {**CONVNET, "epochs": 3, "batch_size": 480},
+    ],
+    ids=lambda settings: settings.get("model", settings["policy"]),
+)
+def test_two_epochs_and_the_others_are_all(runs: Any, settings: dict[str, Any]) -> None:
+    training, straight = runs.begin("straight", **settings)
     fit(training, straight)
 
-    training, broken = runs.begin("broken", policy=policy)
+    training, broken = runs.begin("broken", **settings)
     with pytest.raises(KeyboardInterrupt):
         fit(training, broken, on_epoch=stop_after(2))
     mp.manual_seed(12345)  # whatever the process did in between

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinymp.autograd import no_grad
 from tinymp.devices import get_rng_state, set_rng_state
 from tinymp.inspect import Ledger, memory
 from tinymp.train.training import Training, forward
@@ -11,11 +12,15 @@ def measure(training: Training) -> Ledger:
     """Count the bytes of a forward and a backward pass on the first batch, by kind.
 
     Each kind is counted when there is most of it: saved activations before backward, the model's
-    gradients after it, the masters' once they have them. Weights, optimizer state and random state
-    stay as they are; gradients are dropped.
+    gradients after it, the masters' once they have them. Both passes are those of training, but
+    weights, buffers, optimizer state, random state and the model's mode stay as they are; gradients
+    are dropped.
     """
     random = get_rng_state()
     model, masters, optimizer = training.model, training.masters, training.optimizer
+    mode = model.training
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model.train()
     model.zero_grad()
     optimizer.zero_grad()
     _, loss = forward(training, *next(training.loader.epoch(0)))
@@ -27,5 +32,9 @@ def measure(training: Training) -> Ledger:
     ledger |= memory(model, optimizer=optimizer, masters=masters)
     model.zero_grad()
     optimizer.zero_grad()
+    with no_grad():
+        for buffer, before in buffers:  # batch normalisation's running statistics moved
+            buffer.copy_(before)
+    model.train(mode)
     set_rng_state(random)
     return ledger
