@@ -48,7 +48,7 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
             updates, "where w + δ is lost, exact or amplified, by format", {"count": 500}
         ),
         "scale": Experiment(
-            scale, "the gradients that a loss scale saves, in a run made now", {"steps": 60}
+            scale, "the gradients that a loss scale saves, in a run made now", {"steps": 120}
         ),
     }
 )

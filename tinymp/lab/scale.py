@@ -174,10 +174,13 @@ def _findings(
     limits = boundaries(float16, "nearest_even")
     subnormal = float(np.mean((last >= limits.survives) & (last < limits.normal)))
     middle = len(flushed) // 2
-    shares = ", ".join(f"{found[0]:.1%} at step {step}" for step, found in by_step.items())
+    unscaled = {step: found[0] for step, found in by_step.items()}
+    shares = ", ".join(f"{share:.1%} at step {step}" for step, share in unscaled.items())
+    shrink = sorted(unscaled.values()) == list(unscaled.values())
     return (
         f"Unscaled, float16 flushes {flushed[0]:.1%} of the last step's gradients, and holds "
         f"another {subnormal:.1%} as subnormal numbers, with fewer bits. A scale of 2^{middle} "
         f"leaves {flushed[middle]:.2%} flushed.",
-        f"Gradients shrink as the network learns: float16 would flush {shares}.",
+        f"So float16 would flush {shares}"
+        + (": gradients shrink as the network learns." if shrink else "."),
     )
