@@ -33,11 +33,17 @@ _ERFC_LARGE = (
 
 def _ratio(polynomials: tuple[tuple[float, ...], tuple[float, ...]], x: Array) -> Array:
     """Quotient of two polynomials by Horner's rule."""
-    numerator, denominator = (c[0] + 0 * x for c in polynomials)
-    for p, q in zip(polynomials[0][1:], polynomials[1][1:], strict=True):
-        numerator = numerator * x + p
-        denominator = denominator * x + q
-    return numerator / denominator
+    (p, *above), (q, *below) = polynomials
+    numerator, denominator = p * x, q * x
+    for p, q in zip(above[:-1], below[:-1], strict=True):
+        numerator += p
+        numerator *= x
+        denominator += q
+        denominator *= x
+    numerator += above[-1]
+    denominator += below[-1]
+    numerator /= denominator
+    return numerator
 
 
 def _gaussian(xp: Any, y: Array, scale: float) -> Array:

@@ -12,6 +12,7 @@ from math import sqrt as root
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.numerics.blockwise import blockwise
 from tinymp.numerics.special import erf as error_function
 from tinymp.numerics.special import gaussian
 from tinymp.ops.arithmetic import RECIPROCAL, pow
@@ -120,8 +121,8 @@ ATANH = Op(
 )
 ERF = Op(
     "erf",
-    error_function,
-    x=lambda xp, g, x: g * (2 / root(pi)) * gaussian(xp, x),
+    blockwise(error_function),
+    x=blockwise(lambda xp, g, x: g * (2 / root(pi)) * gaussian(xp, x)),
     result="float",
 )
 
