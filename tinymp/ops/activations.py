@@ -7,6 +7,7 @@ from math import sqrt as root
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.numerics.blockwise import blockwise
 from tinymp.numerics.special import normal_cdf, normal_pdf
 
 Array = Any
@@ -67,8 +68,8 @@ SOFTPLUS = Op(
 )
 GELU = Op(
     "gelu",
-    lambda xp, x: x * normal_cdf(xp, x),
-    x=lambda xp, g, x: g * (normal_cdf(xp, x) + x * normal_pdf(xp, x)),
+    blockwise(lambda xp, x: x * normal_cdf(xp, x)),
+    x=blockwise(lambda xp, g, x: g * (normal_cdf(xp, x) + x * normal_pdf(xp, x))),
     result="float",
 )
 
@@ -83,6 +84,7 @@ def _gelu_curve(xp: Any, x: Array) -> Array:
     return xp.tanh(z)
 
 
+@blockwise
 def _gelu_tanh(xp: Any, x: Array) -> Array:
     out = _gelu_curve(xp, x)
     out += 1
@@ -90,6 +92,7 @@ def _gelu_tanh(xp: Any, x: Array) -> Array:
     return out
 
 
+@blockwise
 def _gelu_tanh_x(xp: Any, g: Array, x: Array) -> Array:
     t = _gelu_curve(xp, x)
     slope = 3 * 0.044715 * x
