@@ -72,4 +72,6 @@ def test_the_engine_can_be_read_in_an_evening() -> None:
 @pytest.mark.parametrize("room", FLOORS)
 def test_a_file_fits_in_a_readers_head(room: str) -> None:
     for file in (PACKAGE / room).rglob("*.py"):
+        if file.name == "__init__.py":
+            continue  # an index is looked things up in, not read
         assert len(file.read_text(encoding="utf-8").splitlines()) <= 320, file

@@ -37,15 +37,15 @@ RIGHT: dict[str, list[tuple[Any, ...]]] = {
         for name in (
             "abs acos acosh asin asinh atan atanh ceil clone cos cosh count_nonzero erf exp expm1 "
             "floor isfinite isinf isnan log log1p log2 log10 logical_not median neg ones_like "
-            "reciprocal relu round rsqrt sigmoid sign silu sin sinh sqrt square t tan tanh tril "
-            "triu trunc zeros_like"
+            "logsigmoid mish rand_like randn_like reciprocal relu relu6 round selu rsqrt sigmoid "
+            "sign silu sin sinh sqrt square t tan tanh tril triu trunc zeros_like"
         ).split()
     },
     **{
         name: [(X, Y), (X, 1.5)]
         for name in (
-            "add div eq ge gt le logical_and logical_or logical_xor lt maximum minimum mul ne pow "
-            "sub"
+            "add div eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum "
+            "minimum mul ne pow remainder sub"
         ).split()
     },
     **{name: [(X, 1), (X, (0, 1), True)] for name in "all any amax amin mean sum prod".split()},
@@ -66,6 +66,18 @@ RIGHT: dict[str, list[tuple[Any, ...]]] = {
     "max_pool2d": [(IMAGE, 2, (1, 2), 1, 1)],
     "batch_norm": [(X, ROW, ROW, ROW, ROW, True, 0.1, 1e-5)],
     "binary_cross_entropy_with_logits": [(X, Y, ROW, "mean", ROW)],
+    "allclose": [(X, Y, 0.1, 0.1, True)],
+    "bernoulli": [(X.sigmoid(),)],
+    "diag": [(X, 1)],
+    "equal": [(X, Y)],
+    "eye": [(2, 3, mp.float16)],
+    "full_like": [(X, 1.5)],
+    "linspace": [(0, 1, 5, mp.float16)],
+    "multinomial": [(X.sigmoid(), 2, True)],
+    "one_hot": [(IDS, 3)],
+    "randint": [(0, 5, (2, 3), mp.float16)],
+    "randperm": [(5,)],
+    "repeat_interleave": [(X, 2, 1)],
     "bmm": [(STACK, mp.ones(2, 3, 2))],
     "broadcast_to": [(X, (2, 2, 3))],
     "cast": [(X, mp.float16)],
@@ -234,7 +246,7 @@ def _another_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", mp.ops.__all__)
 def test_what_is_wrong_is_said_in_one_sentence(name: str) -> None:
-    function = getattr(mp, name)
+    function = getattr(mp.ops, name)
     unclear = []
     for wrong, arguments in wrong_calls(name):
         try:

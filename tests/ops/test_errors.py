@@ -236,14 +236,16 @@ def test_complaints(call: Any, error: Any, complaint: str) -> None:
 
 def public_operations() -> list[str]:
     """Every public operation that takes a tensor first; einsum takes an equation."""
-    makers = "arange einsum from_numpy full ones rand randn tensor zeros".split()
+    makers = (
+        "arange einsum eye from_numpy full linspace ones rand randint randn randperm tensor zeros"
+    ).split()
     return [name for name in mp.ops.__all__ if name not in makers]
 
 
 @pytest.mark.parametrize("name", public_operations())
 def test_every_operation_says_what_it_takes(name: str) -> None:
     """A word in the place of each tensor, and numbers in the place of whatever else is needed."""
-    function = getattr(mp, name)
+    function = getattr(mp.ops, name)
     needed = [
         0 if str(p.annotation).startswith(("int", "DType", "Lengths")) else "word"
         for p in inspect.signature(function).parameters.values()

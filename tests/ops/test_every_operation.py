@@ -48,6 +48,8 @@ USES: dict[str, list[Any]] = {
     "sub": [(mp.sub, X, Y), (mp.sub, ROW, X), (lambda x: 2 - x - 1.5, X)],
     "mul": [(mp.mul, X, Y), (mp.mul, X, COLUMN), (lambda x: 2 * x * 1.5, X), (lambda x: x * x, X)],
     "div": [(mp.div, X, POSITIVE), (mp.div, ROW, POSITIVE), (lambda x: 2 * x / 1.5, POSITIVE)],
+    "floor_divide": [(mp.floor_divide, X, POSITIVE), (lambda x: x // 2.0, X)],
+    "remainder": [(mp.remainder, X, POSITIVE), (lambda x: x % 1.75, X), (lambda x: 5 % x, Y)],
     "neg": [(mp.neg, X)],
     "pow": [
         (mp.pow, POSITIVE, Y),

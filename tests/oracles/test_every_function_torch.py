@@ -46,7 +46,7 @@ def theirs_of(name: str) -> Any:
 def same(name: str, inputs: list[Any], *arguments: Any, steps: float = 0, **rest: Any) -> Call:
     """The function of one name in both libraries, of the inputs and then these arguments."""
     fields = {k: rest.pop(k) for k in ("options", "errors", "also") if k in rest}
-    ours, theirs = getattr(mp, name), theirs_of(name)
+    ours, theirs = getattr(mp.ops, name), theirs_of(name)
     given = [there(x) for x in arguments]
     named = {k: there(x) for k, x in rest.items()}
     return Call(
@@ -81,13 +81,23 @@ EXACT_FROM_RESULT = {"relu", "amax", "amin", "median"}  # they compare with it, 
 # Element by element
 
 
-def unary(name: str, low: float, high: float, steps: float, *choices: Any, **options: Any) -> Draw:
-    """`choices`: further arguments, one of which is drawn."""
+def unary(
+    name: str,
+    low: float,
+    high: float,
+    steps: float,
+    *choices: Any,
+    composed: bool = False,
+    **options: Any,
+) -> Draw:
+    """`choices`: further arguments, one of which is drawn. `composed`: of operations that round."""
     if name in FROM_RESULT:
         options["from_result"] = FROM_RESULT[name]
 
     def draw(d: Draws) -> Call:
         named = d.one_of(*choices) if choices else {}
+        if composed:
+            options["unit"] = d.dtype.unit_roundoff("toward_zero")
         return same(name, [d.leaf(d.shape(), low, high)], steps=steps, options=options, **named)
 
     return draw
@@ -143,6 +153,13 @@ def bits(name: str, count: int) -> Draw:
         return same(name, [mp.tensor(d.random.integers(-4, 5, s), dtype) for s in shapes])
 
     return draw
+
+
+def floor_divide(d: Draws) -> Call:
+    """PyTorch's has no gradient, here it is 0."""
+    x, y = d.broadcasting(2)
+    inputs = [d.leaf(x).detach(), d.leaf(y, 0.125, 8.0).detach()]
+    return same("floor_divide", inputs, errors=lambda values, out, g: [0.0] * 3)
 
 
 def where(d: Draws) -> Call:
@@ -519,6 +536,12 @@ def tiled(d: Draws, shape: Any) -> Any:
     return lambda x: x.tile(times)
 
 
+def repeated(d: Draws) -> Call:
+    shape = d.shape(1)
+    dim = d.one_of(None, d.dim(shape))
+    return same("repeat_interleave", [d.distinct(shape)], d.integer(0, 3), dim)
+
+
 def moved_dims(name: str) -> Draw:
     def draw(d: Draws, shape: Any) -> Any:
         source = d.dims(shape)
@@ -768,6 +791,10 @@ CASES: dict[str, Draw] = {
     "asinh": unary("asinh", *WIDE, 12),
     "acosh": unary("acosh", 1.125, 8.0, 12),
     "atanh": unary("atanh", -0.9, 0.9, 12),
+    "relu6": unary("relu6", -4.0, 8.0, 0),
+    "selu": unary("selu", *WIDE, 14, composed=True),
+    "logsigmoid": unary("logsigmoid", *WIDE, 30),
+    "mish": unary("mish", *WIDE, 40, composed=True, cancelling=size_of),
     "erf": unary("erf", *WIDE, 24),
     "sigmoid": unary("sigmoid", *WIDE, 12),
     "silu": unary("silu", *WIDE, 14, cancelling=size_of),
@@ -791,6 +818,8 @@ CASES: dict[str, Draw] = {
     "sub": binary("sub", WIDE, WIDE, 1),
     "mul": binary("mul", WIDE, WIDE, 2),
     "div": binary("div", WIDE, POSITIVE, 4),
+    "floor_divide": floor_divide,
+    "remainder": binary("remainder", WIDE, POSITIVE, 4),
     "pow": binary("pow", POSITIVE, (-2.0, 2.0), 24, from_result=_pow_from_result),
     "maximum": binary("maximum", WIDE, WIDE, 0),
     "minimum": binary("minimum", WIDE, WIDE, 0),
@@ -860,6 +889,9 @@ CASES: dict[str, Draw] = {
     "tile": moved(tiled),
     "tril": triangle("tril"),
     "triu": triangle("triu"),
+    "diag": lambda d: same("diag", [d.distinct(d.shape(1, 2))], d.integer(-2, 2)),
+    "repeat_interleave": repeated,
+    "one_hot": lambda d: same("one_hot", [d.indices(d.shape(), 4)], 4),
     "diagonal": moved(diagonal, 2),
     "trace": lambda d: same("trace", [d.leaf((d.integer(0, 5), d.integer(0, 5)))], steps=1),
     "gather": gather,
@@ -885,10 +917,11 @@ CASES: dict[str, Draw] = {
         for n in (1, 2)
     },
 }
-#: Tested in files of their own: attention, and what makes tensors.
+#: Tested in files of their own: attention, what makes tensors, and answers of true or false.
 ELSEWHERE = set(
-    "scaled_dot_product_attention arange from_numpy full ones ones_like rand randn tensor zeros "
-    "zeros_like".split()
+    "scaled_dot_product_attention allclose arange bernoulli equal eye from_numpy full full_like "
+    "linspace multinomial ones ones_like rand rand_like randint randn randn_like randperm tensor "
+    "zeros zeros_like".split()
 )
 
 
@@ -928,6 +961,11 @@ LEFT_OUT: dict[str, tuple[str, Callable[[float], bool]]] = {
     "acosh": ("PyTorch has √(x² - 1) below 1, too, where acosh is NaN", lambda x: not x > 1),
     "prod": ("PyTorch divides the product by each element, which makes NaN of inf", np.isinf),
     "cumprod": ("the same", lambda x: not np.isfinite(x)),
+    "relu6": ("its slope at NaN is 1 in PyTorch's scalar code, 0 in its vector code", np.isnan),
+    "selu": ("it is elu", np.isnan),
+    "remainder": ("PyTorch's of infinities is not Python's", lambda x: not 0 < abs(x) < 1e5),
+    "floor_divide": ("PyTorch's of infinities is not Python's", lambda x: not 0 < abs(x) < 1e5),
+    "mish": ("PyTorch's slope at -inf is NaN", np.isinf),
     "hardtanh": ("its slope at NaN is 1 in PyTorch's scalar code, 0 in its vector code", np.isnan),
     "elu": ("its slope at NaN is 1 in PyTorch, NaN here", np.isnan),
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from math import pi
+from math import inf, pi
 from math import sqrt as root
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.numerics.blockwise import blockwise
 from tinymp.numerics.special import normal_cdf, normal_pdf
+from tinymp.ops.arithmetic import mul, neg
+from tinymp.ops.elementary import tanh
 
 Array = Any
 
@@ -140,6 +142,36 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
             f"hardtanh was given min_val={min_val} and max_val={max_val}; the first must be smaller"
         )
     return apply(HARDTANH, x, low=min_val, high=max_val)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """x cut to [0, 6].
+
+    Source: Howard et al., MobileNets (arXiv 1704.04861), for arithmetic of low precision.
+    """
+    return hardtanh(x, 0.0, 6.0)
+
+
+def selu(x: Tensor) -> Tensor:
+    """`elu` with the alpha, times the scale, that keep mean 0 and variance 1 from layer to layer.
+
+    Source: Klambauer, Unterthiner, Mayr & Hochreiter, Self-Normalizing Neural Networks (arXiv
+    1706.02515), equations 2 and 14.
+    """
+    return mul(elu(x, 1.6732632423543772), 1.0507009873554805)
+
+
+def logsigmoid(x: Tensor) -> Tensor:
+    """log sigmoid(x), without the underflow of taking the logarithm afterwards."""
+    return neg(softplus(neg(x), threshold=inf))
+
+
+def mish(x: Tensor) -> Tensor:
+    """x·tanh(softplus(x)).
+
+    Source: Misra, Mish: A Self Regularized Non-Monotonic Activation Function (arXiv 1908.08681).
+    """
+    return mul(x, tanh(softplus(x)))
 
 
 def sigmoid(x: Tensor) -> Tensor:

@@ -42,7 +42,14 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     def run(*arguments: P.args, **options: P.kwargs) -> R:
         try:
             return function(*arguments, **options)
-        except (TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        except (
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            RuntimeError,
+            OverflowError,
+        ) as error:
             name, text = function.__name__, str(error)
             own = f"{name} was given" in text
             wrong = None if own else _misfit(function, arguments, options)
@@ -50,7 +57,8 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
                 raise TypeError(f"{name} was given {wrong}") from None
             if name in text:
                 raise
-            raise type(error)(f"{name}: {text}") from None
+            kind = ValueError if isinstance(error, OverflowError) else type(error)
+            raise kind(f"{name}: {text}") from None
 
     return run
 

@@ -28,6 +28,18 @@ RECIPROCAL = Op(
     result="float",
     autocast="float32",
 )
+FLOOR_DIVIDE = Op(
+    "floor_divide",
+    lambda xp, x, y: xp.floor_divide(x, y),
+    x=lambda xp, g: xp.zeros_like(g),
+    y=lambda xp, g: xp.zeros_like(g),
+)
+REMAINDER = Op(
+    "remainder",
+    lambda xp, x, y: xp.remainder(x, y),
+    x=lambda xp, g: g,
+    y=lambda xp, g, x, y: -g * xp.floor_divide(x, y),
+)
 NEG = Op("neg", lambda xp, x: -x, x=lambda xp, g: -g)
 POW = Op(
     "pow",
@@ -66,6 +78,16 @@ def mul(x: Operand, y: Operand) -> Tensor:
 def div(x: Operand, y: Operand) -> Tensor:
     """x / y; two integers give float32."""
     return apply(DIV, x, y)
+
+
+def floor_divide(x: Operand, y: Operand) -> Tensor:
+    """⌊x / y⌋, in the common dtype; its gradient is 0. Integers by 0 give 0."""
+    return apply(FLOOR_DIVIDE, x, y)
+
+
+def remainder(x: Operand, y: Operand) -> Tensor:
+    """x - y·⌊x / y⌋, which has the sign of y, as Python's %. Integers by 0 give 0."""
+    return apply(REMAINDER, x, y)
 
 
 def divide_by(x: Tensor, numerator: Operand) -> Tensor:

@@ -226,9 +226,9 @@ def _classified(
     check_reduction(reduction, op.name)
     check_tensors(op.name, x)
     if not isinstance(labels, Tensor) or labels.dtype.kind != "int":
-        given = labels.dtype.name if isinstance(labels, Tensor) else type(labels).__name__
+        kind = labels.dtype.name if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(
-            f"{op.name} was given {given} labels; they are class numbers, an int64 tensor"
+            f"{op.name} was given {kind} labels; they are class numbers, an int64 tensor"
         )
     given = x.shape
     shape = given[:1] + given[2:] if len(given) > 1 else ()

@@ -101,7 +101,7 @@ def full(
     Raises:
         ValueError: a length below 0.
     """
-    lengths = _lengths((shape,))
+    lengths = lengths_of((shape,))
     if dtype is None:
         dtype = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else float32
     word, dtype = _storage(np.asarray(value), dtype)
@@ -116,7 +116,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros."""
-    return full(_lengths(shape), 0, dtype, device, requires_grad)
+    return full(lengths_of(shape), 0, dtype, device, requires_grad)
 
 
 def ones(
@@ -126,7 +126,7 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ones."""
-    return full(_lengths(shape), 1, dtype, device, requires_grad)
+    return full(lengths_of(shape), 1, dtype, device, requires_grad)
 
 
 def zeros_like(x: Tensor) -> Tensor:
@@ -139,6 +139,35 @@ def ones_like(x: Tensor) -> Tensor:
     """Ones of the shape and dtype, and on the device, of `x`."""
     check_tensors("ones_like", x)
     return ones(x.shape, dtype=x.dtype, device=x.device)
+
+
+def full_like(x: Tensor, value: float) -> Tensor:
+    """`value` everywhere, of the shape and dtype, and on the device, of `x`."""
+    check_tensors("full_like", x)
+    return full(x.shape, value, x.dtype, x.device)
+
+
+def eye(n: int, m: int | None = None, dtype: DTypeLike = float32, device: str = "cpu") -> Tensor:
+    """A matrix (n, m), square by default, with ones on its diagonal and zeros elsewhere."""
+    return tensor(np.eye(*lengths_of((n, n if m is None else m)), dtype=np.float32), dtype, device)
+
+
+def linspace(
+    start: float, end: float, steps: int, dtype: DTypeLike = float32, device: str = "cpu"
+) -> Tensor:
+    """`steps` numbers at equal distances from `start` to `end`, both included.
+
+    Computed in float64 and rounded once.
+
+    Raises:
+        ValueError: a negative number of steps, or ends that are not finite.
+    """
+    if steps < 0 or not isfinite(start) or not isfinite(end):
+        raise ValueError(
+            f"linspace was given start={start}, end={end} and steps={steps}; the first two must be "
+            "finite, the last at least 0"
+        )
+    return tensor(np.linspace(start, end, steps), dtype or float32, device)
 
 
 def arange(
@@ -174,7 +203,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Numbers uniform on the multiples of 2^-24 in [0, 1), rounded to `dtype`."""
-    values = default_generator().uniform(get_device(device), _lengths(shape))
+    values = default_generator().uniform(get_device(device), lengths_of(shape))
     return tensor(values, dtype, requires_grad=requires_grad)
 
 
@@ -185,11 +214,11 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Numbers from the standard normal distribution, rounded to `dtype`."""
-    values = default_generator().normal(get_device(device), _lengths(shape))
+    values = default_generator().normal(get_device(device), lengths_of(shape))
     return tensor(values, dtype, requires_grad=requires_grad)
 
 
-def _lengths(shape: tuple[int | Shape, ...]) -> Shape:
+def lengths_of(shape: tuple[int | Shape, ...]) -> Shape:
     """Lengths given one by one or as one tuple.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any
 from tinymp.autograd import Tensor
 from tinymp.ops.conversion import to
 from tinymp.ops.creation import tensor
+from tinymp.ops.elementwise import clamp
 from tinymp.ops.indexing import as_index
 
 
@@ -46,6 +47,21 @@ def zero_(x: Tensor) -> Tensor:
 def add_(x: Tensor, other: Tensor | float, alpha: float = 1) -> Tensor:
     """x ← x + alpha·other, in the dtype of `x`; see `setitem`."""
     return copy_(x, x.detach() + other * alpha)
+
+
+def sub_(x: Tensor, other: Tensor | float, alpha: float = 1) -> Tensor:
+    """x ← x - alpha·other, in the dtype of `x`; see `setitem`."""
+    return copy_(x, x.detach() - other * alpha)
+
+
+def div_(x: Tensor, other: Tensor | float) -> Tensor:
+    """x ← x / other, in the dtype of `x`; see `setitem`."""
+    return copy_(x, x.detach() / other)
+
+
+def clamp_(x: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """x ← x cut to [min, max]; see `setitem`."""
+    return copy_(x, clamp(x.detach(), min, max))
 
 
 def mul_(x: Tensor, other: Tensor | float) -> Tensor:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.formats import int64
 from tinymp.ops.arithmetic import Operand
+from tinymp.ops.dims import check_tensors
+from tinymp.ops.values import numpy
 
 ISNAN = Op("isnan", lambda xp, x: xp.isnan(x), result="bool")
 ISINF = Op("isinf", lambda xp, x: xp.isinf(x), result="bool")
@@ -33,6 +38,54 @@ def isinf(x: Tensor) -> Tensor:
 def isfinite(x: Tensor) -> Tensor:
     """Where x is neither infinite nor NaN, a bool tensor."""
     return apply(ISFINITE, x)
+
+
+def equal(x: Tensor, y: Tensor) -> bool:
+    """Whether both have the same shape and, as numbers, the same elements; NaN equals nothing."""
+    check_tensors("equal", x, y)
+    return np.array_equal(numpy(x), numpy(y))
+
+
+def allclose(
+    x: Tensor, y: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether |x - y| ≤ atol + rtol·|y| everywhere, of the exact values, in float64.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+    """
+    check_tensors("allclose", x, y)
+    if any(n != m and 1 not in (n, m) for n, m in zip(x.shape[::-1], y.shape[::-1], strict=False)):
+        raise ValueError(
+            f"allclose was given shapes {x.shape} and {y.shape}; lengths must be equal or 1, "
+            "counted from the last dimension"
+        )
+    a, b = numpy(x).astype(np.float64), numpy(y).astype(np.float64)
+    with np.errstate(all="ignore"):
+        near = np.isfinite(b) & (np.abs(a - b) <= atol + rtol * np.abs(b))
+    both = np.isnan(a) & np.isnan(b) & equal_nan
+    return bool(((a == b) | near | both).all())
+
+
+def one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
+    """1 at the place of each label in a new last dimension, int64; by default just long enough.
+
+    Raises:
+        TypeError: labels that are not int64.
+        ValueError: a label outside 0 ... num_classes - 1.
+    """
+    check_tensors("one_hot", labels)
+    if labels.dtype.kind != "int":
+        raise TypeError(f"one_hot was given {labels.dtype.name} labels; they must be int64")
+    numbers = labels._array
+    most = int(numbers.max()) + 1 if numbers.size else 0
+    classes = most if num_classes == -1 else num_classes
+    if most > classes or (numbers.size and int(numbers.min()) < 0) or classes < 1:
+        raise ValueError(
+            f"one_hot was given labels from {int(numbers.min()) if numbers.size else 'none'} to "
+            f"{most - 1} for num_classes={num_classes}; they must be at least 0 and below it"
+        )
+    return Tensor((numbers[..., None] == labels._device.xp.arange(classes)).astype(np.int64), int64)
 
 
 def logical_and(x: Operand, y: Operand) -> Tensor:

@@ -40,6 +40,8 @@ class TensorMethods:
     __mul__ = mul = arithmetic.mul
     __truediv__ = div = arithmetic.div
     __pow__ = pow = arithmetic.pow
+    __floordiv__ = floor_divide = arithmetic.floor_divide
+    __mod__ = remainder = arithmetic.remainder
     __neg__ = neg = arithmetic.neg
     __matmul__ = matmul = linear_algebra.matmul
     __eq__ = eq = arithmetic.eq  # type: ignore[assignment]
@@ -66,6 +68,12 @@ class TensorMethods:
     def __rmul__(self: Any, other: Any) -> Any:
         return arithmetic.mul(other, self)
 
+    def __rfloordiv__(self: Any, other: Any) -> Any:
+        return arithmetic.floor_divide(other, self)
+
+    def __rmod__(self: Any, other: Any) -> Any:
+        return arithmetic.remainder(other, self)
+
     def __rpow__(self: Any, other: Any) -> Any:
         return arithmetic.pow(other, self)
 
@@ -76,6 +84,7 @@ class TensorMethods:
 
     numpy = values.numpy
     item = values.item
+    numel = values.numel
     tolist = values.tolist
     __bool__ = values.as_bool
     __float__ = values.as_float
@@ -128,6 +137,8 @@ class TensorMethods:
     logical_or = logic.logical_or
     logical_xor = logic.logical_xor
     logical_not = logic.logical_not
+    equal = logic.equal
+    allclose = logic.allclose
 
     sum = reductions.sum
     mean = reductions.mean
@@ -177,6 +188,8 @@ class TensorMethods:
     triu = rearrange.triu
     diagonal = rearrange.diagonal
     trace = rearrange.trace
+    diag = rearrange.diag
+    repeat_interleave = rearrange.repeat_interleave
     movedim = rearrange.movedim
     moveaxis = rearrange.moveaxis
     swapaxes = rearrange.swapaxes
@@ -203,6 +216,31 @@ class TensorMethods:
     zero_ = inplace.zero_
     add_ = inplace.add_
     mul_ = inplace.mul_
+    sub_ = inplace.sub_
+    div_ = inplace.div_
+    clamp_ = inplace.clamp_
+
+    def dim(self: Any) -> int:
+        """Number of dimensions."""
+        return int(self.ndim)
+
+    def contiguous(self: Any) -> Any:
+        """The tensor itself: how it lies in memory is no concern of those who use it."""
+        return self
+
+    def expand_as(self: Any, other: Any) -> Any:
+        """`expand` to the shape of another tensor."""
+        return shape.expand(self, other.shape)
+
+    def view_as(self: Any, other: Any) -> Any:
+        """`reshape` to the shape of another tensor."""
+        return shape.reshape(self, other.shape)
+
+    reshape_as = view_as
+
+    def type_as(self: Any, other: Any) -> Any:
+        """The tensor in the dtype of another one."""
+        return conversion.to(self, other.dtype)
 
     @property
     def T(self: Any) -> Any:

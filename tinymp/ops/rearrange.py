@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.formats import bool_
 from tinymp.ops.conversion import clone
 from tinymp.ops.dims import Dims, check_tensors, many_dims, one_dim
+from tinymp.ops.elementwise import where
 from tinymp.ops.indexing import getitem
 from tinymp.ops.reductions import sum
-from tinymp.ops.shape import Shape, expand, lengths, permute, reshape, split, transpose
+from tinymp.ops.shape import (
+    Shape,
+    expand,
+    lengths,
+    pad,
+    permute,
+    reshape,
+    split,
+    transpose,
+    unsqueeze,
+)
 
 Array = Any
 
@@ -141,6 +155,38 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor
         raise ValueError(f"diagonal was given dim1={dim1} and dim2={dim2}; they must be different")
     others = [d for d in range(x.ndim) if d not in (a, b)]
     return apply(DIAGONAL, permute(x, (*others, a, b)), offset=offset)
+
+
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix; of a vector, the matrix with that diagonal and zeros elsewhere.
+
+    Raises:
+        ValueError: neither one nor two dimensions.
+    """
+    check_tensors("diag", x)
+    if x.ndim == 2:
+        return apply(DIAGONAL, x, offset=diagonal)
+    if x.ndim != 1:
+        raise ValueError(f"diag was given a tensor of shape {x.shape}; it takes 1 or 2 dimensions")
+    here = Tensor(x._device.xp.eye(x.size, dtype=bool), bool_)
+    square = where(here, unsqueeze(x, 1), False if x.dtype.kind == "bool" else 0)
+    left, above = max(diagonal, 0), max(-diagonal, 0)
+    return pad(square, (left, above, above, left))
+
+
+def repeat_interleave(x: Tensor, repeats: int, dim: int | None = None) -> Tensor:
+    """Each element repeated `repeats` times next to itself along `dim`, or in the flattened tensor.
+
+    Raises:
+        ValueError: a negative number of times.
+    """
+    check_tensors("repeat_interleave", x)
+    if repeats < 0:
+        raise ValueError(f"repeat_interleave was given repeats={repeats}; it must be at least 0")
+    if dim is None:
+        return repeat_interleave(reshape(x, -1), repeats, 0)
+    dim = one_dim(dim, x, "repeat_interleave")
+    return getitem(x, (slice(None),) * dim + (np.repeat(np.arange(x.shape[dim]), repeats),))
 
 
 def trace(x: Tensor) -> Tensor:

@@ -17,6 +17,11 @@ def numpy(x: Tensor) -> np.ndarray[Any, Any]:
     return values.copy()
 
 
+def numel(x: Tensor) -> int:
+    """Number of elements."""
+    return x.size
+
+
 def item(x: Tensor) -> float | int | bool:
     """The only element, as a Python number.
 
