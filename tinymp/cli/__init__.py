@@ -1,4 +1,4 @@
-"""The `tinymp` command: bits, train, compare, verify, lab, bench, doctor, lessons and exercises."""
+"""The `tinymp` command: bits, train, compare, verify, lab, ops, bench, doctor, and the course."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tinymp.cli.compare import compare
 from tinymp.cli.doctor import doctor
 from tinymp.cli.exercises import app as exercise_commands
 from tinymp.cli.lab import lab
+from tinymp.cli.ops import ops
 from tinymp.cli.train import train
 from tinymp.cli.tutorials import app as lesson_commands
 from tinymp.cli.verify import verify
@@ -31,6 +32,7 @@ app.command()(train)
 app.command()(compare)
 app.command()(verify)
 app.command()(lab)
+app.command()(ops)
 app.add_typer(lesson_commands)
 app.add_typer(exercise_commands)
 app.command()(bench)
