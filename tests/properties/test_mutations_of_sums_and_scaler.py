@@ -1,4 +1,4 @@
-"""Errors planted in accumulators and in the loss scaler, as in `test_mutations`."""
+"""Errors planted in accumulators, in orders and in the loss scaler, as in `test_mutations`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from tinymp.devices import get_device
 from tinymp.formats import float16, rounding
 from tinymp.numerics import tensor_core_matmul
 from tinymp.numerics.packed import Packed
+from tinymp.numerics.tensor_core import parts
 from tinymp.optim import SGD
 
 PACKAGE = Path(tinymp.__file__).parent
 ACCUMULATORS, ORDERED = "numerics/accumulators.py", "numerics/ordered.py"
 NAMED, SUMMATION = "numerics/named.py", "numerics/summation.py"
-SCALER = "amp/grad_scaler.py"
+REPRODUCIBLE, ORDER = "numerics/reproducible.py", "numerics/order.py"
+TENSOR_CORE, SCALER = "numerics/tensor_core.py", "amp/grad_scaler.py"
 UNSCALE, POLICY = "amp/unscale.py", "amp/loss_scale.py"
 
 
@@ -40,7 +42,7 @@ def altered(monkeypatch):
         name = name_of(file)
         module = ModuleType(name)
         monkeypatch.setitem(sys.modules, name, module)  # what imports it from now on gets this one
-        monkeypatch.setattr(name, module)
+        monkeypatch.setattr(name, module, raising=False)
         exec(compile(text.replace(old, new, 1), file, "exec"), vars(module))
         return module
 
@@ -97,6 +99,80 @@ def accumulators(module, altered):
     for wrong in ({"size": 0}, {"dtype": "int64"}):
         with pytest.raises(ValueError, match=r"size|floating-point"):
             make("chunked", **wrong)
+
+
+def fixed_order(module, altered):
+    """Sums by halves, products in parts, functions rounded from float64."""
+    x = np.random.default_rng(0).standard_normal((13, 3)).astype(np.float32)
+    terms = list(x)
+    while len(terms) > 1:
+        half = len(terms) // 2
+        terms = [terms[i] + terms[half + i] for i in range(half)] + terms[2 * half :]
+    assert (module.sum_by_halves(x) == terms[0]).all()
+    assert module.sum_by_halves(x[:0]).tolist() == [0, 0, 0]
+    rng = np.random.default_rng(1)
+    a, b = (rng.standard_normal((4, 2100)).astype(np.float16) for _ in "ab")
+    parts = [
+        tensor_core_matmul(a[:, i : i + 1024], b.T[i : i + 1024], float16) for i in (0, 1024, 2048)
+    ]
+    found = module.product_in_parts(get_device("cpu"), Packed(a, float16), Packed(b.T, float16))
+    assert (found == parts[0] + parts[1] + parts[2]).all()
+    y = rng.standard_normal((13, 2)).astype(np.float32)
+    total = np.zeros((3, 2), np.float32)
+    for row, other in zip(x, y, strict=True):
+        total += row[:, None] * other
+    assert (module.product_in_order(x.T, y) == total).all()
+    exp = module.functions(np)["exp"]
+    values = rng.standard_normal(2000).astype(np.float32)
+    assert (exp(values) == np.exp(values.astype(np.float64)).astype(np.float32)).all()
+    assert exp(values).dtype == np.float32
+    assert (exp(values.astype(np.float64)) == np.exp(values.astype(np.float64))).all()
+    assert exp(values, out=values) is values
+
+
+def order(module, altered):
+    """Parts of an inner dimension: found again, and refused where they are none."""
+
+    for m, n, k, splits in ((4, 3, 300, 2), (2, 5, 1437, 4), (3, 3, 64, 1), (2, 2, 16, 1)):
+
+        def multiply(a, b, shape=((m, k), (k, n)), splits=splits):
+            assert (a.shape, b.shape) == shape
+            return tensor_core_matmul(a, b, float16, splits=splits)
+
+        assert module.parts_of(multiply, m, n, k, float16) == parts(k, splits)
+
+    def interleaved(a, b):
+        return tensor_core_matmul(a[:, ::2], b[::2], float16) + tensor_core_matmul(
+            a[:, 1::2], b[1::2], float16
+        )
+
+    def nested(a, b):
+        first, second, third = (
+            tensor_core_matmul(a[:, p], b[p], float16) for p in np.split(np.arange(192), 3)
+        )
+        return first + (second + third)
+
+    def jumbled(a, b):
+        first, second, third = (
+            tensor_core_matmul(a[:, p], b[p], float16) for p in np.split(np.arange(192), 3)
+        )
+        return (first + third) + second
+
+    for wrong in (interleaved, nested, jumbled):
+        with pytest.raises(ValueError, match=r"adds its terms|is no chain"):
+            module.parts_of(wrong, 3, 3, 192, float16)
+
+
+def splitting(module, altered):
+    """Parts as cuBLAS makes them, added in order."""
+    assert [part.stop for part in module.parts(4096, 3)] == [1408, 2816, 4096]
+    assert [part.stop for part in module.parts(100, 1)] == [100]
+    rng = np.random.default_rng(2)
+    a, b = (rng.standard_normal((4, 200)).astype(np.float16) for _ in "ab")
+    found = module.tensor_core_matmul(a, b.T, float16, splits=3)
+    cuts = slice(0, 128), slice(128, 200)
+    first, second = (tensor_core_matmul(a[:, cut], b.T[cut], float16) for cut in cuts)
+    assert (found == first + second).all()
 
 
 def scaler(module, altered):
@@ -190,6 +266,26 @@ MUTATIONS = [
     (accumulators, ACCUMULATORS, "- first\n", "- first + 1\n"),
     (accumulators, SUMMATION, "        found[i] = total\n", "        found[i] = values[i]\n"),
     (accumulators, ORDERED, "return self.dtype or compute", "return compute"),
+    (fixed_order, REPRODUCIBLE, "x[half : 2 * half]", "x[-half:]"),
+    (fixed_order, REPRODUCIBLE, "if len(x) % 2 else pairs", "if False else pairs"),
+    (fixed_order, REPRODUCIBLE, "if len(x) == 0:", "if len(x) < 0:"),
+    (fixed_order, REPRODUCIBLE, "else total + part", "else part + 0 * total"),
+    (fixed_order, REPRODUCIBLE, "PART = 1024", "PART = 2048"),
+    (fixed_order, REPRODUCIBLE, "float32, np.float64)", "float32, np.float32)"),
+    (
+        fixed_order,
+        REPRODUCIBLE,
+        "        out[...] = result\n        return out",
+        "        return result",
+    ),
+    (fixed_order, REPRODUCIBLE, "Products(x, y), zero)", "Products(x[:, ::-1], y[::-1]), zero)"),
+    (order, ORDER, "// BLOCK + 1) * BLOCK, k)", "// BLOCK) * BLOCK, k)"),
+    (order, ORDER, "or met[first:].tolist() != expected", ""),
+    (order, ORDER, "if (met != np.minimum(steps", "if (met < np.minimum(steps"),
+    (order, ORDER, "by_rows, found = m >= n, []", "by_rows, found = True, []"),
+    (order, ORDER, "huge, minus\n", "huge, huge\n"),
+    (splitting, TENSOR_CORE, "length += -length % 64", "length += -length % 16"),
+    (splitting, TENSOR_CORE, "total = total + product", "total = product + 0 * total"),
     (scaler, SCALER, "None if check.found_inf else optimizer.step", "optimizer.step"),
     (scaler, SCALER, "outputs * self._state.scale", "outputs * 1.0"),
     (scaler, SCALER, '        check.stage = "unscaled"\n', ""),
@@ -223,6 +319,9 @@ MUTATIONS = [
         (accumulators, ACCUMULATORS),
         (accumulators, ORDERED),
         (accumulators, NAMED),
+        (fixed_order, REPRODUCIBLE),
+        (order, ORDER),
+        (splitting, TENSOR_CORE),
         (scaler, SCALER),
         (unscaling, UNSCALE),
         (policy, POLICY),

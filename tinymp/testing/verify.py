@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from fractions import Fraction
 from operator import add, mul, sub, truediv
 from typing import Any
@@ -29,6 +30,7 @@ from tinymp.formats import (
     rounding,
 )
 from tinymp.numerics import ARCHITECTURES, accumulator, tensor_core_matmul
+from tinymp.numerics.kit import kit
 from tinymp.testing.exact_rounding import exact_value, exact_word
 from tinymp.testing.exact_tensor_core import exact_dot_product
 from tinymp.testing.laws import check_encoder, exactly
@@ -72,6 +74,8 @@ def verify(device: str = "cpu", seed: int = 0) -> Iterator[Finding]:
         for name, operation in (("+", add), ("-", sub), ("×", mul), ("÷", truediv)):
             yield _arithmetic(on, dtype, name, operation, seed)
     yield _sums(on)
+    yield _sum_by_halves(on, seed)
+    yield _functions(on, seed)
     yield _random_words(on, seed)
     for dtype in ARCHITECTURES["hopper"].instructions:
         yield _tensor_core_model(on, dtype, seed)
@@ -137,6 +141,40 @@ def _sums(on: Device) -> Finding:
         if (total := accumulator(name).sum(ones)) != right
     ]
     return Finding("2100 ones", "float16 stops at 2048, float32 does not", 3, _first(wrong))
+
+
+def _sum_by_halves(on: Device, seed: int) -> Finding:
+    x = np.random.default_rng(seed).standard_normal((300, 16)).astype(np.float32)
+    found = on.to_numpy(accumulator("reproducible").sum(on.asarray(x), 0))
+    wrong = []
+    for column, total in zip(x.T, found, strict=True):
+        terms = [Fraction(float(term)) for term in column]
+        while len(terms) > 1:
+            half = len(terms) // 2
+            sums = map(add, terms[:half], terms[half : 2 * half])
+            terms = [Fraction(_in_float32(exact)) for exact in sums] + terms[2 * half :]
+        if terms[0] != Fraction(float(total)):
+            wrong.append(f"{float(terms[0])!r} is computed as {float(total)!r}")
+    return Finding("reproducible sums", "added by halves, each rounded once", 4_800, _first(wrong))
+
+
+def _functions(on: Device, seed: int) -> Finding:
+    """Against 40 decimal digits: far more than decide how a float32 is rounded."""
+    context = Context(prec=40)
+    x = np.random.default_rng(seed).standard_normal(500).astype(np.float32) * np.float32(10)
+    known = kit(on.name, accumulator("reproducible"))
+    wrong = []
+    for name, values in (("exp", x), ("log", np.abs(x))):
+        found = on.to_numpy(getattr(known, name)(on.asarray(values)))
+        for value, ours in zip(values.tolist(), found.tolist(), strict=True):
+            exact = getattr(context, {"exp": "exp", "log": "ln"}[name])(Decimal(value))
+            if ours != _in_float32(Fraction(exact)):
+                wrong.append(f"{name} of {value!r} is computed as {ours!r}")
+    return Finding("reproducible exp, log", "correctly rounded to float32", 1_000, _first(wrong))
+
+
+def _in_float32(exact: Fraction) -> float:
+    return float(exact_value(exact_word(exact, float32, "nearest_even"), float32))
 
 
 def _random_words(on: Device, seed: int) -> Finding:
