@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 import tinymp as mp
-from tinymp.autograd import Op
 from tinymp.autograd.op import OPS
 from tinymp.autograd.twins import TwinContract
 from tinymp.devices import get_device
 from tinymp.devices.kernels import elementwise, serving
 from tinymp.devices.kernels.compiler import KernelError
 from tinymp.formats import pack, unpack
-from tinymp.numerics.kit import Packed, kit
+from tinymp.numerics.kit import kit
 from tinymp.numerics.quiet import quietly
 
 calls = []
@@ -167,19 +166,3 @@ def test_a_kernel_that_does_not_compile_is_named_once_and_the_rule_runs(kernels,
     with pytest.warns(RuntimeWarning, match=r"(?s)'add' does not compile.*'add' runs by its NumPy"):
         assert (x + x).numpy().tolist() == [2, 4]
     assert (x + x).numpy().tolist() == [2, 4]
-
-
-@pytest.mark.usefixtures("kernels")
-def test_packed_is_what_kernels_see_of_a_tensor():
-    seen = []
-    spy = Op("spy", lambda xp, x, y: x, undecoded=("y",))
-    try:
-        contract = TwinContract(spy, (mp.ones(2).half(), mp.tensor([1, 2])), None)
-        shown = [
-            contract._shown_to_kernel(spy.input(i), x._array, x.dtype)
-            for i, x in enumerate((mp.ones(2).half(), mp.tensor([1, 2])))
-        ]
-        seen += [type(x) for x in shown]
-    finally:
-        del OPS["spy"]
-    assert seen == [Packed, np.ndarray]

@@ -54,7 +54,7 @@ def test_trains_and_says_what_was_reached() -> None:
         "gradients (float16)",
         "master weights (float32)",
         "optimizer state",
-        "saved activations (float16, float32, int64)",
+        "saved activations (float16, int64, float32)",
         "2 of 2",
         "time",
     ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ F16, BF16 = SimpleNamespace(name="float16"), SimpleNamespace(name="bfloat16")
 R_32F, R_64F, R_16F, R_16BF = 0, 1, 2, 14
 STORAGE = {R_32F: np.float32, R_64F: np.float64, R_16F: np.float16, R_16BF: np.uint16}
 TF32 = 77
-calls, computes, math_modes = [], [], []
+calls, computes = [], []
 
 
 class GpuArray(np.ndarray):
@@ -49,13 +49,11 @@ def values(stored):
     return stored.astype(np.float32) if stored.dtype == np.float16 else stored
 
 
-def gemm_strided_batched_ex(
-    handle, transa, transb, m, n, k, alpha, A, Atype, lda, stride_a, B, Btype, ldb, stride_b, beta,
-    C, Ctype, ldc, stride_c, batch, compute, algo,
+def gemm_strided_batched(
+    transa, transb, m, n, k, alpha, A, Atype, lda, stride_a, B, Btype, ldb, stride_b, beta,
+    C, Ctype, ldc, stride_c, batch, compute,
 ):  # fmt: skip
-    assert (handle, algo) == (77, -1)
     assert Ctype in {68: (R_32F, Atype), 70: (R_64F,), TF32: (R_32F,)}[compute]
-    assert math_modes[-1] == 16  # partial sums in float32
     calls.append((Atype, batch))
     computes.append(compute)
     scalar = ctypes.POINTER(ctypes.c_double if compute == 70 else ctypes.c_float)
@@ -74,38 +72,21 @@ def gemm_strided_batched_ex(
         c[...] = top_half(product) if Ctype == R_16BF else product
 
 
-def gemm_ex(
-    handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc,
-    compute, algo,
+def gemm_of_two(
+    transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, compute,
 ):  # fmt: skip
-    gemm_strided_batched_ex(
-        handle, transa, transb, m, n, k, alpha, A, Atype, lda, 0, B, Btype, ldb, 0, beta, C, Ctype,
-        ldc, 0, 1, compute, algo,
+    gemm_strided_batched(
+        transa, transb, m, n, k, alpha, A, Atype, lda, 0, B, Btype, ldb, 0, beta, C, Ctype,
+        ldc, 0, 1, compute,
     )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def cublas(monkeypatch):
     """Put the stand-ins where gemm.py imports from; yield the one whose capability can be set."""
-    device = SimpleNamespace(
-        capability="90",
-        get_cublas_handle=lambda: 77,
-        get_compute_capability=lambda: device.capability,
-    )
-    library = SimpleNamespace(
-        gemmEx=gemm_ex,
-        gemmStridedBatchedEx=gemm_strided_batched_ex,
-        CUBLAS_COMPUTE_32F=68,
-        CUBLAS_COMPUTE_64F=70,
-        CUBLAS_COMPUTE_32F_FAST_TF32=TF32,
-        setMathMode=lambda handle, mode: math_modes.append(mode),
-        CUBLAS_GEMM_DEFAULT=-1,
-        CUBLAS_OP_N=0,
-        CUBLAS_OP_T=1,
-    )
-    runtime = SimpleNamespace(
-        CUDA_R_32F=R_32F, CUDA_R_64F=R_64F, CUDA_R_16F=R_16F, CUDA_R_16BF=R_16BF
-    )
+    device = SimpleNamespace(capability="90", get_compute_capability=lambda: device.capability)
+    library = SimpleNamespace(gemm=gemm_of_two, gemm_strided_batched=gemm_strided_batched)
+    runtime = SimpleNamespace(getDevice=lambda: 0)
     cupy = SimpleNamespace(
         # Not zeros, so that an element that is never written shows.
         empty=lambda shape, dtype: on_gpu(np.full(shape, 99, dtype)),
@@ -114,11 +95,9 @@ def cublas(monkeypatch):
         broadcast_to=lambda x, shape: np.broadcast_to(x, shape, subok=True),
         cuda=SimpleNamespace(device=device, runtime=runtime),
     )
-    backends = ModuleType("cupy_backends.cuda.libs")
-    backends.cublas = library
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
-    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", backends)
+    monkeypatch.setattr(gemm, "cublas", lambda device: library)
     gemm._multiplies_bfloat16.cache_clear()
     gemm._PLANS.clear()
     gemm._two_byte_kind.cache_clear()

@@ -180,6 +180,21 @@ class GradScaler:
         """The scale, 1.0 if disabled."""
         return self._state.scale if self._enabled else 1.0
 
+    @property
+    def policy(self) -> LossScalePolicy:
+        """How the scale is chosen."""
+        return self._policy
+
+    @property
+    def clean_steps(self) -> int:
+        """Number of steps without inf or NaN in a row, as the policy counts them."""
+        return self._state.clean_steps
+
+    def resume(self, scale: float, clean_steps: int) -> None:
+        """Go on from a scale and a number of clean steps that were worked out elsewhere."""
+        if self._enabled:
+            self._state = replace(self._state, scale=scale, clean_steps=clean_steps)
+
     def get_growth_factor(self) -> float:
         """Factor by which the scale grows."""
         return self._dynamic().growth_factor

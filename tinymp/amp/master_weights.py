@@ -60,6 +60,10 @@ class MasterWeights:
         """The masters, in the order of the model's parameters: what the optimizer is built on."""
         return list(self._masters)
 
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Every parameter of the model with its master, which may be the parameter itself."""
+        return list(zip(self._model, self._masters, strict=True))
+
     def copy_gradients(self, accumulate: bool = False) -> None:
         """Hand the model's gradients to the masters, in float32, and drop the model's.
 
@@ -101,7 +105,7 @@ class MasterWeights:
         A run that is resumed without them starts from rounded weights. They share storage with the
         masters: training on changes them.
         """
-        pairs = enumerate(zip(self._model, self._masters, strict=True))
+        pairs = enumerate(self.pairs())
         return {str(i): master.data for i, (p, master) in pairs if p is not master}
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
@@ -123,7 +127,7 @@ class MasterWeights:
 
     def _pairs(self, call: str) -> list[tuple[Tensor, Tensor]]:
         """Parameters with a master of their own; all must be what they were at the start."""
-        pairs = list(zip(self._model, self._masters, strict=True))
+        pairs = self.pairs()
         for (p, master), dtype in zip(pairs, self._dtypes, strict=True):
             if p.dtype is not dtype or p.device != master.device:
                 raise RuntimeError(

@@ -22,7 +22,7 @@ The same lines serve every policy: where there is no scaler or master, the call 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -127,6 +127,15 @@ class Policy:
     def autocast_context(self) -> AbstractContextManager[Any]:
         """Context of the forward pass and the loss: autocast, switched off where there is none."""
         return autocast(self.compute if self.autocasts else float16, enabled=self.autocasts)
+
+    def loss_context(self) -> AbstractContextManager[Any]:
+        """Context in which losses of the model's output have the policy's output format.
+
+        What `cast_output` does with a copy of the output, losses do as they compute: autocast's
+        category float32 sets the format of their result. Under autocast nothing is left to do.
+        """
+        narrow = self.output is float32 and self.param in (float16, bfloat16)
+        return autocast(self.param, enabled=True) if narrow else nullcontext()
 
     def cast_input(self, x: Tensor) -> Tensor:
         """A floating-point input in the format of the parameters; integers pass."""

@@ -43,7 +43,8 @@ class Plan:
                 together = len(rule.inputs) > 1
                 index = rule.inputs.index(op.input(position)) if together else None
                 self.rules.append((position, rule, index))
-        self.names = {name for _, rule, _ in self.rules for name in rule.needs} - {"position"}
+        asked = [name for _, rule, _ in self.rules for name in rule.needs]
+        self.names = [name for name in dict.fromkeys(asked) if name != "position"]
 
     def keep(self, operands: tuple[Any, ...], known: dict[str, Any], result: Tensor) -> Any:
         """What the rules ask for, by name: tensors in the form in which they are kept.

@@ -32,9 +32,10 @@ class TwinContract(Contract):
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
         super().__init__(op, operands, dtype)
         serves = self.accumulator is FLOAT32 and self.compute == np.float32
-        self.kernels = self.device.kernels if serves and op.forward_on != "words" else None
+        self.kernels = self.device.kernels if serves else None
         if self.kernels is not None and self.plan is not None:
-            self.plan.names |= self.kernels.needs(op.name)
+            more = self.kernels.needs(op.name)
+            self.plan.names = list(dict.fromkeys([*self.plan.names, *more]))
 
     def forward(
         self, operands: tuple[Operand, ...], attributes: dict[str, Any], rounding: RoundingState
@@ -42,10 +43,7 @@ class TwinContract(Contract):
         if self.kernels is None:
             return super().forward(operands, attributes, rounding)
         op = self.op
-        arguments = [
-            self._shown_to_kernel(op.input(i), x._array, x.dtype) if isinstance(x, Tensor) else x
-            for i, x in enumerate(operands)
-        ]
+        arguments = [Packed(x._array, x.dtype) if isinstance(x, Tensor) else x for x in operands]
         target = self._target(self.result, rounding)
         names = self.kernels.residuals(op.name, op.residuals)
         out = self.kernels.forward(op, arguments, attributes, target)
@@ -68,9 +66,7 @@ class TwinContract(Contract):
             return super().backward(node, g, saved)
         arrived = Packed(g, gradient_dtype(self.result))
         needed = {
-            name: self._shown_to_kernel(name, kept.storage, kept.dtype)
-            if isinstance(kept, Saved)
-            else kept
+            name: Packed(kept.storage, kept.dtype) if isinstance(kept, Saved) else kept
             for name, kept in saved.items()
         }
         sources: list[Any] = [node.sources[position] for position, _, _ in self.plan.rules]
@@ -97,7 +93,7 @@ class TwinContract(Contract):
             out = self.kernels.elementwise(
                 f"{self.op.name}_{rule.inputs[0]}",
                 rule.function,
-                [g, *[needed[name] for name in rule.needs]],
+                [g, *[self._undecoded(name, needed[name]) for name in rule.needs]],
                 {},
                 target if whole else self._target(float32, node.rounding),
             )
@@ -109,8 +105,9 @@ class TwinContract(Contract):
             gradients.append(out)
         return gradients
 
-    def _shown_to_kernel(self, name: str, storage: Array, dtype: DType) -> Any:
-        return storage if name in self.op.undecoded else Packed(storage, dtype)
+    def _undecoded(self, name: str, kept: Any) -> Any:
+        """What an elementwise rule sees of something it needs: of masks and labels the storage."""
+        return kept.storage if name in self.op.undecoded else kept
 
     def _target(self, dtype: DType, rounding: RoundingState) -> Any:
         assert self.kernels is not None

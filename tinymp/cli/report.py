@@ -47,9 +47,11 @@ class Watcher:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def step(self, record: StepRecord) -> None:
-        """Move the bar by a step."""
-        self._bar.update(self._task, advance=1, loss=record.loss)
+    def step(self, record: StepRecord | None) -> None:
+        """Move the bar by a step; of one that is still on a GPU there is no record."""
+        if record is not None:
+            self._bar.update(self._task, loss=record.loss)
+        self._bar.advance(self._task)
 
     def epoch(self, record: EpochRecord) -> None:
         """Print the line of an epoch."""

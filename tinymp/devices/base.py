@@ -60,6 +60,22 @@ class Device(ABC):
         """Return an array of this device as a NumPy array of the same dtype and shape."""
 
     @abstractmethod
+    def check_range(
+        self,
+        numbers: Array,
+        low: int,
+        high: int,
+        error: type[Exception],
+        complaint: str,
+        allowed: int | None = None,
+    ) -> None:
+        """Raise an error unless low <= n < high, or n is `allowed`, for all int64 `numbers`.
+
+        `complaint` is its message, with `{}` where the wrong number stands. A GPU is not waited
+        for: there the error is raised when its results are asked for.
+        """
+
+    @abstractmethod
     def synchronize(self) -> None:
         """Wait until all work handed to this device is done."""
 

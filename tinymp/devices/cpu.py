@@ -22,6 +22,22 @@ class CpuDevice(Device):
     def to_numpy(self, array: Array) -> Array:
         return np.asarray(array)
 
+    def check_range(
+        self,
+        numbers: Array,
+        low: int,
+        high: int,
+        error: type[Exception],
+        complaint: str,
+        allowed: int | None = None,
+    ) -> None:
+        # Numbers below 0, read as unsigned, are larger than all others.
+        if numbers.size == 0 or (low == 0 and numbers.view(np.uint64).max() < high):
+            return
+        wrong = ((numbers < low) | (numbers >= high)) & (numbers != allowed)
+        if wrong.any():
+            raise error(complaint.format(int(numbers[wrong][0])))
+
     def synchronize(self) -> None:
         """Return at once: NumPy has finished when its calls return."""
 

@@ -7,6 +7,7 @@ import importlib.util
 from typing import Any
 
 from tinymp.devices.base import Array, Device, Format
+from tinymp.devices.range_checks import RangeChecks
 
 _ADVICE = (
     "An NVIDIA GPU with its driver is needed, and the CuPy built for the CUDA version that "
@@ -33,6 +34,7 @@ class CudaDevice(Device):
         self.name = f"cuda:{index}"
         self.xp = _import_cupy(index)
         self._place = self.xp.cuda.Device(index)
+        self._checks = RangeChecks()
         self.kernels = importlib.import_module("tinymp.devices.kernels.serving")
 
     def asarray(self, values: Any, dtype: Any = None) -> Array:
@@ -40,10 +42,24 @@ class CudaDevice(Device):
             return self.xp.asarray(values, dtype)
 
     def to_numpy(self, array: Array) -> Array:
-        return self.xp.asnumpy(array)
+        out = self.xp.asnumpy(array)
+        self._checks.raise_found()
+        return out
+
+    def check_range(
+        self,
+        numbers: Array,
+        low: int,
+        high: int,
+        error: type[Exception],
+        complaint: str,
+        allowed: int | None = None,
+    ) -> None:
+        self._checks.start(numbers, low, high, error, complaint, allowed)
 
     def synchronize(self) -> None:
         self._place.synchronize()
+        self._checks.raise_found()
 
     def matmul(self, a: Array, b: Array) -> Array:
         from tinymp.devices.gemm import matmul

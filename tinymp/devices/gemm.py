@@ -14,19 +14,29 @@ from typing import Any
 import numpy as np
 
 from tinymp.devices.base import Array, Format, check_two_byte, widen
+from tinymp.devices.cublas import (
+    COMPUTE_32F,
+    COMPUTE_32F_FAST_TF32,
+    COMPUTE_64F,
+    OP_N,
+    OP_T,
+    R_16BF,
+    R_16F,
+    R_32F,
+    R_64F,
+    cublas,
+)
 from tinymp.devices.gemm_layout import Gemm, gemms, product_shape
 
 
 def matmul(a: Array, b: Array) -> Array:
     """Return the product of two float32 or two float64 CuPy arrays; see `Device.matmul`."""
-    from cupy.cuda import runtime
-
     if a.dtype != b.dtype or a.dtype not in (np.float32, np.float64):
         raise TypeError(
             f"matmul: expected two float32 or two float64 arrays, but got {a.dtype} and {b.dtype}; "
             "convert with astype, or use matmul_words for 2-byte floats"
         )
-    return _product(a, b, runtime.CUDA_R_32F if a.dtype == np.float32 else runtime.CUDA_R_64F)
+    return _product(a, b, R_32F if a.dtype == np.float32 else R_64F)
 
 
 def matmul_words(a: Array, b: Array, dtype: Format) -> Array:
@@ -53,11 +63,9 @@ def rounded_product(a: Array, b: Array, dtype: Format, out: Array | None = None)
 @cache
 def _two_byte_kind(name: str) -> int | None:
     """CUDA's name of a 2-byte format; None where this GPU does not multiply it."""
-    from cupy.cuda import runtime
-
     if name == "float16":
-        return int(runtime.CUDA_R_16F)
-    return int(runtime.CUDA_R_16BF) if _multiplies_bfloat16() else None
+        return R_16F
+    return R_16BF if _multiplies_bfloat16() else None
 
 
 @cache
@@ -97,8 +105,9 @@ def _product(a: Array, b: Array, kind: int, out: Array | None = None, words: boo
     add = out is not None
     if out is None:
         out = (cupy.empty if plan.calls else cupy.zeros)(plan.shape, plan.dtype)
+    library = cublas(cupy.cuda.runtime.getDevice())
     for call in plan.calls:
-        call(a.data.ptr, b.data.ptr, out.data.ptr, add)
+        call(library, a.data.ptr, b.data.ptr, out.data.ptr, add)
     return out
 
 
@@ -145,51 +154,47 @@ class _Call:
     """One product as cuBLAS is told it: Bᵀ·Aᵀ in column-major order, which is A·B by rows."""
 
     def __init__(self, gemm: Gemm, arrays: tuple[Array, Array, Array], kind: int) -> None:
-        from cupy.cuda import device, runtime
-        from cupy_backends.cuda.libs import cublas
-
         operands = (gemm.a, gemm.b, gemm.out)
         pairs = list(zip(operands, arrays, strict=True))
         self._offsets = [operand.array.data.ptr - array.data.ptr for operand, array in pairs]
         inside = [0 <= o <= _extent(x) for o, x in zip(self._offsets, arrays, strict=True)]
         #: Whether all operands are read where they lie, not from copies.
         self.in_place = all(inside)
-        self._copies = [
-            operand.array for operand in operands
-        ]  # which must live until they are read
-        flags = [cublas.CUBLAS_OP_T if x.by_columns else cublas.CUBLAS_OP_N for x in operands]
-        self._sizes = (int(flags[1]), int(flags[0]), gemm.n, gemm.m, gemm.k)
-        result = {2: kind, 4: runtime.CUDA_R_32F, 8: runtime.CUDA_R_64F}[arrays[2].itemsize]
+        # Copies must live until they have been read; other arrays must not be kept.
+        self._copies = [] if self.in_place else [operand.array for operand in operands]
+        flags = [OP_T if x.by_columns else OP_N for x in operands]
+        self._sizes = (flags[1], flags[0], gemm.n, gemm.m, gemm.k)
+        result = {2: kind, 4: R_32F, 8: R_64F}[arrays[2].itemsize]
         self._leading = [
             (t, x.leading) for t, x in zip((kind, kind, result), operands, strict=True)
         ]
         self._batch = gemm.batch
-        self._steps = [(x.batch_stride,) if gemm.batch > 1 else () for x in operands]
-        # CUBLAS_COMPUTE_32F multiplies float32 in float32 and the exact products of 2-byte floats
-        # on tensor cores; TF32, which cuts float32 operands to 11 bits, has a name of its own.
-        double = kind == runtime.CUDA_R_64F
-        self._compute = cublas.CUBLAS_COMPUTE_64F if double else cublas.CUBLAS_COMPUTE_32F
-        self._tf32 = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if kind == runtime.CUDA_R_32F else None
+        self._steps = [x.batch_stride for x in operands]
+        # COMPUTE_32F multiplies float32 in float32 and the exact products of 2-byte floats on
+        # tensor cores; TF32, which cuts float32 operands to 11 bits, has a name of its own.
+        self._compute = COMPUTE_64F if kind == R_64F else COMPUTE_32F
+        self._is_float32 = kind == R_32F
         # The factors 0 and 1 are of the compute type, and read before a call returns.
-        self._factors = np.array([0, 1], np.float64 if double else np.float32)
+        self._factors = np.array([0, 1], np.float64 if kind == R_64F else np.float32)
         zero = self._factors.ctypes.data
         self._zero, self._one = zero, zero + self._factors.itemsize
-        self._start = cublas.gemmStridedBatchedEx if gemm.batch > 1 else cublas.gemmEx
-        self._handle = device.get_cublas_handle
-        self._set_mode, self._algorithm = cublas.setMathMode, cublas.CUBLAS_GEMM_DEFAULT
 
-    def __call__(self, a: int, b: int, out: int, add: bool) -> None:
+    def __call__(self, library: Any, a: int, b: int, out: int, add: bool) -> None:
         """Start the product of matrices at these addresses; with `add`, on top of what is there."""
         x, y, z = self._offsets
-        (left, right, product), (left_step, right_step, step) = self._leading, self._steps
-        compute = self._tf32 if _tf32[0] and self._tf32 is not None else self._compute
-        handle = self._handle()
-        # Partial sums stay in float32: cuBLAS may else add them in the type of a 2-byte result.
-        self._set_mode(handle, _FLOAT32_REDUCTIONS)
-        self._start(
-            handle, *self._sizes, self._one, b + y, *right, *right_step, a + x, *left, *left_step,
-            self._one if add else self._zero, out + z, *product, *step,
-            *((self._batch,) if step else ()), compute, self._algorithm,
+        left, right, product = self._leading
+        keep = self._one if add else self._zero
+        compute = COMPUTE_32F_FAST_TF32 if self._is_float32 and _tf32[0] else self._compute
+        if self._batch == 1:
+            library.gemm(
+                *self._sizes, self._one, b + y, *right, a + x, *left, keep, out + z, *product,
+                compute,
+            )  # fmt: skip
+            return
+        left_step, right_step, step = self._steps
+        library.gemm_strided_batched(
+            *self._sizes, self._one, b + y, *right, right_step, a + x, *left, left_step, keep,
+            out + z, *product, step, self._batch, compute,
         )  # fmt: skip
 
 
@@ -198,7 +203,6 @@ def _extent(x: Array) -> int:
     return sum((n - 1) * max(stride, 0) for n, stride in zip(x.shape, x.strides, strict=True))
 
 
-_FLOAT32_REDUCTIONS = 16  # CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION
 _tf32 = [False]
 
 

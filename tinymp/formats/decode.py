@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymp.devices import device_of
 from tinymp.formats.dtype import DTYPES, DType, dtype_of
 from tinymp.formats.fast import decode_fast
 from tinymp.formats.rule import Array, decode_rule
@@ -47,4 +48,5 @@ def values_of(words: Array, dtype: DType) -> Array:
     """Return ``decode`` of an array of words or storage, without its conveniences and checks."""
     if isinstance(words, np.ndarray):
         return decode_fast(words, dtype)
-    return decode_rule(words.view(dtype.words), dtype)
+    values = device_of(words).kernels.decode_words(words.view(dtype.words), dtype)
+    return decode_rule(words.view(dtype.words), dtype) if values is NotImplemented else values

@@ -75,7 +75,11 @@ def round_to_storage(
         random_words = _draw_random_words(values)
     if isinstance(values, np.ndarray):
         return encode_fast(values, dtype, mode, saturate, random_words)
-    return encode_rule(values, dtype, mode, saturate, random_words).view(dtype.storage)
+    encode_words = device_of(values).kernels.encode_words
+    words = encode_words(values, dtype, mode, saturate, random_words)
+    if words is NotImplemented:
+        words = encode_rule(values, dtype, mode, saturate, random_words)
+    return words.view(dtype.storage)
 
 
 def _draw_random_words(values: Array) -> Array:

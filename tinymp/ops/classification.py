@@ -256,6 +256,14 @@ def _classified(
 def _check_labels(name: str, labels: Tensor, classes: int, ignore_index: int) -> bool:
     """Refuse labels that are no class; whether all are one, so that none is ignored."""
     numbers = labels._array
+    if labels._device.kernels is not None:
+        # Asked on the GPU, without waiting for the answer: the labels may hold any number.
+        complaint = (
+            f"{name} was given the label {{}}; with {classes} classes labels are 0 to "
+            f"{classes - 1}, or ignore_index={ignore_index}"
+        )
+        labels._device.check_range(numbers, 0, classes, ValueError, complaint, allowed=ignore_index)
+        return False
     unsigned = numbers.view(np.uint64)  # as such, negative ones are large
     if numbers.size == 0 or unsigned.max() < classes:
         return not 0 <= ignore_index < classes

@@ -202,12 +202,8 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
             "(tokens, features)"
         )
     rows, numbers = weight.shape[0], tokens._array
-    wrong = (numbers < 0) | (numbers >= rows)
-    if wrong.any():
-        raise IndexError(
-            f"embedding was given the token {int(numbers[wrong][0])}; with {rows} rows tokens are "
-            f"0 to {rows - 1}"
-        )
+    complaint = f"embedding was given the token {{}}; with {rows} rows tokens are 0 to {rows - 1}"
+    tokens._device.check_range(numbers, 0, rows, IndexError, complaint)
     return apply(EMBEDDING, Tensor(numbers.copy(), tokens.dtype), weight)
 
 
@@ -257,12 +253,10 @@ def _check_integers(name: str, index: Any) -> None:
 
 
 def _check_range(name: str, index: Tensor, length: int) -> None:
-    wrong = (index._array < 0) | (index._array >= length)
-    if wrong.any():
-        raise IndexError(
-            f"{name} was given the index {int(index._array[wrong][0])}; with {length} elements "
-            f"indices are 0 to {length - 1}"
-        )
+    complaint = (
+        f"{name} was given the index {{}}; with {length} elements indices are 0 to {length - 1}"
+    )
+    index._device.check_range(index._array, 0, length, IndexError, complaint)
 
 
 def as_index(part: Any, x: Tensor) -> Any:

@@ -154,7 +154,7 @@ class Optimizer(ABC):
                     if parameter.grad is None:
                         continue
                     check_gradient(parameter)
-                    state = self._state(parameter, names)
+                    state = self.state_of(parameter, names)
                     state["step"] += 1
                     apply_rule(
                         type(self).rule,
@@ -172,8 +172,8 @@ class Optimizer(ABC):
         """Names of all state tensors under the options of `group`; the compensation is the last."""
         return self.slots(group) + (("compensation",) if group["compensated"] else ())
 
-    def _state(self, parameter: Tensor, names: tuple[str, ...]) -> dict[str, Any]:
-        """State of `parameter`: zeros where its group's options ask for a tensor the first time."""
+    def state_of(self, parameter: Tensor, names: tuple[str, ...]) -> dict[str, Any]:
+        """State of `parameter`: zeros where one of the names is asked for the first time."""
         state = self.state.setdefault(parameter, {"step": 0})
         for name in names:
             if name not in state:

@@ -6,12 +6,13 @@ from tinymp.train.checkpoint import CheckpointError, read_checkpoint, write_chec
 from tinymp.train.compare import Run
 from tinymp.train.configuration import Configuration
 from tinymp.train.history import EpochRecord
-from tinymp.train.loop import StepRecord, evaluate, fit, train_epoch, train_step
+from tinymp.train.loop import evaluate, fit, train_epoch, train_step
 from tinymp.train.measure import measure
 from tinymp.train.plot import plot_history
 from tinymp.train.recipes import RECIPES, recipe
 from tinymp.train.run_folder import RunFolder
 from tinymp.train.samples import samples
+from tinymp.train.step import StepRecord
 from tinymp.train.task import Sample, Task
 from tinymp.train.tasks import TASKS, make_task
 from tinymp.train.training import Training

@@ -19,8 +19,9 @@ from tinymp.autograd import Tensor
 from tinymp.formats import float32
 from tinymp.inspect import UpdateWatch, ranges
 from tinymp.train.configuration import Configuration
-from tinymp.train.loop import StepRecord, evaluate, train_step
+from tinymp.train.loop import evaluate, train_step
 from tinymp.train.measure import measure
+from tinymp.train.step import StepRecord
 from tinymp.train.tasks import make_task
 from tinymp.train.training import Training
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -15,16 +13,8 @@ from tinymp.optim import Optimizer
 from tinymp.optim.clipping import clip_grad_norm_
 from tinymp.train.history import EpochRecord
 from tinymp.train.run_folder import RunFolder
+from tinymp.train.step import StepRecord, microbatches
 from tinymp.train.training import Training, forward
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """One step: its mean loss, the loss scale it used, and whether it was skipped."""
-
-    loss: float
-    scale: float
-    skipped: bool
 
 
 def train_step(
@@ -48,7 +38,7 @@ def train_step(
 
     optimizer.zero_grad()
     with training.policy.rounding_context():
-        for x, y, share in _microbatches(inputs, targets, training.configuration.microbatches):
+        for x, y, share in microbatches(inputs, targets, training.configuration.microbatches):
             _, loss = forward(training, x, y)
             mean_loss += loss.item() * share
             # 1. Backward on the scaled loss: small gradients survive in 2 bytes.
@@ -73,15 +63,25 @@ def train_step(
     return StepRecord(mean_loss, scale, skipped)
 
 
-def train_epoch(training: Training, on_step: Callable[[StepRecord], None]) -> EpochRecord:
-    """Train on every batch once, test, and count the epoch as complete."""
+def train_epoch(training: Training, on_step: Callable[[StepRecord | None], None]) -> EpochRecord:
+    """Train on every batch once, test, and count the epoch as complete.
+
+    On a GPU the steps are those of a `DeviceLoop` where it serves; `on_step` then gets None for a
+    record that is still in the GPU's memory.
+    """
     started = perf_counter()
-    steps = []
+    steps: list[StepRecord] = []
     training.model.train()
+    loop = training.device_loop
     for inputs, targets in training.loader.epoch(training.epoch):
-        steps.append(train_step(training, inputs, targets))
-        training.skipped_steps += steps[-1].skipped
-        on_step(steps[-1])
+        if loop is not None:
+            loop.step(inputs, targets)
+        else:
+            steps.append(train_step(training, inputs, targets))
+        on_step(None if loop is not None else steps[-1])
+    if loop is not None:
+        steps = loop.finish()
+    training.skipped_steps += sum(step.skipped for step in steps)
     test_loss, test_accuracy = evaluate(training)
     training.epoch += 1
     return EpochRecord(
@@ -115,7 +115,7 @@ def evaluate(training: Training) -> tuple[float, float]:
 def fit(
     training: Training,
     folder: RunFolder,
-    on_step: Callable[[StepRecord], None] = lambda step: None,
+    on_step: Callable[[StepRecord | None], None] = lambda step: None,
     on_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
 ) -> None:
     """Train the epochs that are left; after each, write a line of history and the checkpoint.
@@ -128,13 +128,3 @@ def fit(
         folder.append(record)
         folder.save(training.configuration, training.state())
         on_epoch(record)
-
-
-def _microbatches(
-    inputs: Tensor, targets: Tensor, count: int
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Parts of a batch, as equal as can be, and the share of the batch that each is."""
-    bounds = [len(inputs) * i // count for i in range(count + 1)]
-    for start, end in pairwise(bounds):
-        if end > start:  # a last batch may have fewer examples than there are parts
-            yield inputs[start:end], targets[start:end], (end - start) / len(inputs)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinymp.amp.loss_scale import DynamicLossScale
 from tinymp.amp.policy import Policy, get_policy
@@ -17,6 +17,9 @@ from tinymp.optim.lr_scheduler import LambdaLR
 from tinymp.train.checkpoint import refuse_other_model
 from tinymp.train.configuration import OPTIMIZERS, Configuration
 from tinymp.train.task import Task
+
+if TYPE_CHECKING:
+    from tinymp.train.device_loop import DeviceLoop
 
 
 class Training:
@@ -48,10 +51,20 @@ class Training:
             seed=configuration.seed,
             device=device,
         )
-        steps = configuration.epochs * len(self.loader)
-        self.schedule = LambdaLR(self.optimizer, warmup_then_cosine(steps))
+        self.steps = configuration.epochs * len(self.loader)
+        self.schedule = LambdaLR(self.optimizer, warmup_then_cosine(self.steps))
         self.epoch = 0
         self.skipped_steps = 0
+        self._device_loop: DeviceLoop | None = None
+
+    @property
+    def device_loop(self) -> DeviceLoop | None:
+        """What makes the steps on a GPU without waiting for them; None where it does not serve."""
+        from tinymp.train.device_loop import DeviceLoop
+
+        if self._device_loop is None and DeviceLoop.serves(self) is None:
+            self._device_loop = DeviceLoop(self, self.configuration.capture)
+        return self._device_loop
 
     def state(self) -> dict[str, Any]:
         """All that the steps to come depend on, for a checkpoint."""
@@ -81,6 +94,7 @@ class Training:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
+        self._device_loop = None  # its state is on the GPU, and older
         self.epoch = state["epoch"]
         self.skipped_steps = state["skipped_steps"]
         set_rng_state(tuple(state["random"]))
@@ -90,8 +104,9 @@ def forward(training: Training, inputs: Tensor, targets: Tensor) -> tuple[Tensor
     """Outputs of the model and their mean loss, in the formats that the policy chooses."""
     policy = training.policy
     with policy.rounding_context(), policy.autocast_context():
-        outputs = policy.cast_output(training.model(policy.cast_input(inputs)))
-        return outputs, training.task.loss(outputs, targets)
+        outputs = training.model(policy.cast_input(inputs))
+        with policy.loss_context():
+            return outputs, training.task.loss(outputs, targets)
 
 
 def _adapted(policy: Policy, configuration: Configuration) -> Policy:

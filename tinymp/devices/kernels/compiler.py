@@ -7,7 +7,11 @@ unless a kernel says `fmaf`, so + - × ÷ √ give the bits that NumPy gives.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 _OPTIONS = (
@@ -16,6 +20,7 @@ _OPTIONS = (
     "--fmad=false",
     "--prec-div=true",
     "--prec-sqrt=true",
+    "--device-as-default-execution-space",
 )
 
 
@@ -50,14 +55,45 @@ def compile_to_binary(name: str, source: str, architecture: str) -> bytes:
         nvrtc.destroyProgram(program)
 
 
+def architecture_of(capability: str) -> str:
+    """The compiler's name of a GPU's architecture, by its compute capability, `"90"` for 9.0.
+
+    From Hopper on the tensor cores' newest instructions belong to one architecture alone, whose
+    name ends in `a`.
+    """
+    return f"sm_{capability}a" if int(capability) >= 90 else f"sm_{capability}"
+
+
 @cache
 def _module(name: str, source: str, device: int) -> Any:
     import cupy
 
-    architecture = f"sm_{cupy.cuda.Device(device).compute_capability}"
+    architecture = architecture_of(cupy.cuda.Device(device).compute_capability)
     module = cupy.cuda.function.Module()
-    module.load(compile_to_binary(name, source, architecture))
+    module.load(_kept(name, source, architecture))
     return module
+
+
+def _kept(name: str, source: str, architecture: str) -> bytes:
+    """The machine code of an earlier process, where CuPy keeps its own; else it is compiled."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    made_of = "\0".join([source, architecture, str(nvrtc.getVersion()), *_OPTIONS])
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    folder = os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache"
+    file = Path(folder) / f"tinymp_{name}_{key}.cubin"
+    try:
+        return file.read_bytes()
+    except OSError:
+        binary = compile_to_binary(name, source, architecture)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
+            unfinished.write(binary)
+        Path(unfinished.name).replace(file)
+    except OSError:
+        pass  # a folder that cannot be written to costs time alone
+    return binary
 
 
 def kernel(name: str, source: str, function: str | None = None) -> Any:

@@ -1,8 +1,7 @@
 """Which kernel serves an operation? A twin from the tables, else the rule itself, traced.
 
 Both functions give storage, or NotImplemented where no kernel serves: then the rule runs on CuPy's
-arrays. Arguments are what the rule takes, tensors as `Packed`; arrays that pass undecoded (masks,
-labels, residuals) as they are.
+arrays. Arguments are what the rule takes, with tensors as `Packed` and residuals as arrays.
 """
 
 from __future__ import annotations
@@ -20,7 +19,16 @@ from tinymp.devices.kernels.elementwise import Baked, elementwise_kernel
 from tinymp.devices.kernels.tracing import Untraceable
 from tinymp.devices.kernels.twin import FORWARD, GRADIENTS, RESIDUALS, Target, Twin, load
 
-__all__ = ["Target", "elementwise", "forward", "gradients", "needs", "residuals"]
+__all__ = [
+    "Target",
+    "decode_words",
+    "elementwise",
+    "encode_words",
+    "forward",
+    "gradients",
+    "needs",
+    "residuals",
+]
 
 #: Operations whose kernels do not compile here; each was warned about once.
 _broken: set[str] = set()
@@ -37,7 +45,10 @@ def forward(op: Any, arguments: Sequence[Any], attributes: dict[str, Any], targe
             if out is not NotImplemented:
                 return out
         if op.forward_on == "values" and not op.residuals:
-            return elementwise(op.name, op.forward, arguments, attributes, target)
+            shown = [
+                x.storage if op.input(i) in op.undecoded else x for i, x in enumerate(arguments)
+            ]
+            return elementwise(op.name, op.forward, shown, attributes, target)
     except KernelError as error:
         _give_up(op.name, error)
     return NotImplemented
@@ -66,9 +77,29 @@ def gradients(
     return tuple(by_name[name] for name in inputs)
 
 
-def needs(name: str) -> set[str]:
-    """What the gradients of an operation ask for beside what its rules do: residuals of a twin."""
-    return {"out", *RESIDUALS[name]} if name in RESIDUALS else set()
+def encode_words(*arguments: Any) -> Any:
+    """The words of values: see `kernels.casts`; NotImplemented where the rule must do it."""
+    return _cast("casts:encode_words", arguments)
+
+
+def decode_words(*arguments: Any) -> Any:
+    """The values of words: see `kernels.casts`; NotImplemented where the rule must do it."""
+    return _cast("casts:decode_words", arguments)
+
+
+def _cast(where: str, arguments: tuple[Any, ...]) -> Any:
+    if where in _broken:
+        return NotImplemented
+    try:
+        return load(where)(*arguments)
+    except KernelError as error:
+        _give_up(where, error)
+        return NotImplemented
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """What is kept for the twin of a gradient that does not work on the rule's residuals."""
+    return _asked_by(GRADIENTS[name][1]) if name in RESIDUALS else ()
 
 
 def residuals(name: str, own: tuple[str, ...]) -> tuple[str, ...]:

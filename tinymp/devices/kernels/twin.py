@@ -29,10 +29,19 @@ class Target(NamedTuple):
 FORWARD: dict[str, str] = {
     "matmul": "products:matmul",
     "linear": "products:linear",
+    "scaled_dot_product_attention": "attention_twin:attention",
+    "layer_norm": "layer_norm:layer_norm",
+    "rms_norm": "layer_norm:rms_norm",
+    "softmax": "softmax:softmax",
+    "log_softmax": "softmax:log_softmax",
+    "cross_entropy": "cross_entropy:cross_entropy",
+    "embedding": "embedding:embedding",
+    "sum": "sums:sum",
+    "mean": "sums:mean",
 }
 
 #: What a twin leaves for backward in place of its rule's residuals.
-RESIDUALS: dict[str, tuple[str, ...]] = {}
+RESIDUALS: dict[str, tuple[str, ...]] = {"scaled_dot_product_attention": ("logsumexp",)}
 
 #: Where the twins of gradient rules are: for an operation, the inputs that one call serves. Called
 #: as `twin(g, targets=(...), **needs)`, with a Target for each of those inputs, None where no
@@ -41,6 +50,16 @@ RESIDUALS: dict[str, tuple[str, ...]] = {}
 GRADIENTS: dict[str, tuple[tuple[str, ...], str]] = {
     "matmul": (("x", "y"), "products:matmul_gradients"),
     "linear": (("x", "weight", "bias"), "products:linear_gradients"),
+    "scaled_dot_product_attention": (
+        ("query", "key", "value"),
+        "attention_twin:attention_gradients",
+    ),
+    "layer_norm": (("x", "weight", "bias"), "layer_norm_gradient:layer_norm_gradient"),
+    "rms_norm": (("x", "weight"), "layer_norm_gradient:rms_norm_gradient"),
+    "softmax": (("x",), "softmax_gradient:softmax_gradient"),
+    "log_softmax": (("x",), "softmax_gradient:log_softmax_gradient"),
+    "cross_entropy": (("x",), "cross_entropy_gradient:cross_entropy_gradient"),
+    "embedding": (("weight",), "embedding_gradient:embedding_gradient"),
 }
 
 
