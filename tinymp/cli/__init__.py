@@ -15,6 +15,7 @@ from tinymp.cli.doctor import doctor
 from tinymp.cli.exercises import app as exercise_commands
 from tinymp.cli.lab import lab
 from tinymp.cli.ops import ops
+from tinymp.cli.reference import reference
 from tinymp.cli.train import train
 from tinymp.cli.tutorials import app as lesson_commands
 from tinymp.cli.verify import verify
@@ -37,6 +38,7 @@ app.add_typer(lesson_commands)
 app.add_typer(exercise_commands)
 app.command()(bench)
 app.command()(doctor)
+app.command()(reference)
 
 
 def _print_version(wanted: bool) -> None:
