@@ -88,10 +88,11 @@ def _by_float64(function: Callable[..., Array]) -> Callable[..., Array]:
     def rounded(*arguments: Any, out: Array = None) -> Array:
         if any(getattr(x, "dtype", np.float32) != np.float32 for x in arguments):
             return function(*arguments) if out is None else function(*arguments, out=out)
-        # pack and unpack keep subnormal numbers, which a GPU's own casts flush to zero.
-        wide = [unpack(x, float32, np.float64) if hasattr(x, "dtype") else x for x in arguments]
+        # pack and unpack keep subnormal numbers, which a GPU's own casts flush to zero. They take
+        # arrays; NumPy makes scalars of results without axes.
+        arrays = [np.asarray(x) if isinstance(x, np.generic) else x for x in arguments]
+        wide = [unpack(x, float32, np.float64) if hasattr(x, "dtype") else x for x in arrays]
         result = function(*wide)
-        # NumPy makes a scalar of a result without axes, which has no storage to pack.
         result = pack(np.asarray(result) if isinstance(result, np.generic) else result, float32)
         if out is None:
             return result
