@@ -133,6 +133,15 @@ class Contract:
             gradients.append(gradient)
         return gradients
 
+    def changed(self, name: str, kept: Saved) -> RuntimeError:
+        """The error of a tensor that was changed after it was saved."""
+        return RuntimeError(
+            f"the {'result' if name == 'out' else f'input {name!r}'} of {self.op.name!r} (shape "
+            f"{tuple(kept.storage.shape)}, {kept.dtype.name}) was saved for backward at version "
+            f"{kept.count} but has been changed in place since (version {kept.version.count}); "
+            "change it after backward, or change a copy"
+        )
+
     def seen(self, storage: Array, dtype: DType, view: View) -> Array:
         """A storage as a rule sees it: words, words with their dtype, or decoded values."""
         if view == "words":
@@ -152,15 +161,22 @@ class Contract:
         held_as_computed = view == "values" and x.dtype.storage == self.compute
         if view == "words" or held_as_computed or name in self.op.undecoded:
             return _as_held
+        if view == "packed":
+            return lambda tensor: Packed(tensor._array, tensor.dtype)
         return lambda tensor: self.seen(tensor._array, tensor.dtype, view)
 
     def _restored(self, name: str, kept: Any) -> Any:
         """What a gradient rule sees of something saved."""
-        if not isinstance(kept, Saved):
+        if type(kept) is not Saved:
             return kept
+        if kept.version.count != kept.count:
+            raise self.changed(name, kept)
+        storage = kept.storage
+        if self.op.backward_on == "values" and storage.dtype is self.compute:
+            return storage
         if name in self.op.undecoded:
-            return kept.storage
-        return self.seen(kept.storage, kept.dtype, self.op.backward_on)
+            return storage
+        return self.seen(storage, kept.dtype, self.op.backward_on)
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:

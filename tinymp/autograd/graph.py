@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 from tinymp.autograd.contract import Contract
-from tinymp.autograd.plan import Saved
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, RoundingState
 
@@ -68,13 +67,5 @@ class Node:
                 "gradient needs was freed after the first; call backward(retain_graph=True) the "
                 "first time, or compute the loss again"
             )
-        for name, kept in self.saved.items():
-            if isinstance(kept, Saved) and kept.version.count != kept.count:
-                raise RuntimeError(
-                    f"the {'result' if name == 'out' else f'input {name!r}'} of {self.name!r} "
-                    f"(shape {tuple(kept.storage.shape)}, {kept.dtype.name}) was saved for "
-                    f"backward at version {kept.count} but has been changed in place since "
-                    f"(version {kept.version.count}); change it after backward, or change a copy"
-                )
         wanted = [source for source in self.sources if source is not None]
         return list(zip(wanted, self.contract.backward(self, g, self.saved), strict=True))

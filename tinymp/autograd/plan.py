@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tinymp.autograd.op import GradientRule, Op
+from tinymp.autograd.tensor import Tensor
 
-if TYPE_CHECKING:
-    from tinymp.autograd.tensor import Tensor
+Keeper = Callable[[tuple[Any, ...], Tensor], Any] | None
 
 
 class Saved:
@@ -29,7 +29,7 @@ class Plan:
     Attributes:
         rules: the input's position, its rule, and the place of its gradient among those that the
             rule gives, None where it gives just this one.
-        names: what the rules ask for.
+        names: what the rules ask for, and how it is kept; None for attributes and residuals.
     """
 
     __slots__ = ("names", "op", "rules")
@@ -44,24 +44,38 @@ class Plan:
                 index = rule.inputs.index(op.input(position)) if together else None
                 self.rules.append((position, rule, index))
         asked = [name for _, rule, _ in self.rules for name in rule.needs]
-        self.names = [name for name in dict.fromkeys(asked) if name != "position"]
+        self.names: dict[str, Keeper] = {}
+        self.ask(name for name in asked if name != "position")
 
-    def keep(self, operands: tuple[Any, ...], known: dict[str, Any], result: Tensor) -> Any:
-        """What the rules ask for, by name: tensors in the form in which they are kept.
+    def ask(self, names: Iterable[str]) -> None:
+        """Have something kept, if it is not yet: an input, its shape, the result, an attribute."""
+        for name in names:
+            self.names.setdefault(name, self._keeper(name))
 
-        `known`: attributes and residuals.
-        """
+    def _keeper(self, name: str) -> Keeper:
+        """How to keep what is asked for by `name`, given the operands and the result."""
+        if name == "out":
+            return lambda operands, result: Saved(result)
+        if name == "shapes":
+            return lambda operands, result: [x.shape for x in operands if isinstance(x, Tensor)]
+        if name in self.op.inputs:
+            position = self.op.inputs.index(name)
+            return lambda operands, result: _kept(operands[position])
+        input_name = name.removesuffix("_shape")
+        if input_name != name and input_name in self.op.inputs:
+            position = self.op.inputs.index(input_name)
+            return lambda operands, result: getattr(operands[position], "shape", ())
+        return None
+
+    def keep(
+        self, operands: tuple[Any, ...], known: dict[str, Any], result: Tensor
+    ) -> dict[str, Any]:
+        """What the rules ask for, by name; attributes and residuals are in `known`."""
         return {
-            name: known[name] if name in known else self._asked(name, operands, result)
-            for name in self.names
+            name: known[name] if keeper is None else keeper(operands, result)
+            for name, keeper in self.names.items()
         }
 
-    def _asked(self, name: str, operands: tuple[Any, ...], result: Tensor) -> Any:
-        if name == "out":
-            return Saved(result)
-        if name == "shapes":
-            return [x.shape for x in operands if hasattr(x, "shape")]
-        x = operands[self.op.inputs.index(name.removesuffix("_shape"))]
-        if name.endswith("_shape"):
-            return getattr(x, "shape", ())
-        return Saved(x) if hasattr(x, "_array") else x
+
+def _kept(x: Any) -> Any:
+    return Saved(x) if isinstance(x, Tensor) else x

@@ -34,8 +34,7 @@ class TwinContract(Contract):
         serves = self.accumulator is FLOAT32 and self.compute == np.float32
         self.kernels = self.device.kernels if serves else None
         if self.kernels is not None and self.plan is not None:
-            more = self.kernels.needs(op.name)
-            self.plan.names = list(dict.fromkeys([*self.plan.names, *more]))
+            self.plan.ask(self.kernels.needs(op.name))
 
     def forward(
         self, operands: tuple[Operand, ...], attributes: dict[str, Any], rounding: RoundingState
@@ -65,10 +64,7 @@ class TwinContract(Contract):
         if self.kernels is None:
             return super().backward(node, g, saved)
         arrived = Packed(g, gradient_dtype(self.result))
-        needed = {
-            name: Packed(kept.storage, kept.dtype) if isinstance(kept, Saved) else kept
-            for name, kept in saved.items()
-        }
+        needed = {name: self._packed(name, kept) for name, kept in saved.items()}
         sources: list[Any] = [node.sources[position] for position, _, _ in self.plan.rules]
         targets = [self._target(gradient_dtype(x.dtype), node.rounding) for x in sources]
         inputs = tuple(self.op.input(position) for position, _, _ in self.plan.rules)
@@ -104,6 +100,13 @@ class TwinContract(Contract):
                 out = rounded(out, target.dtype, node.rounding)
             gradients.append(out)
         return gradients
+
+    def _packed(self, name: str, kept: Any) -> Any:
+        if not isinstance(kept, Saved):
+            return kept
+        if kept.version.count != kept.count:
+            raise self.changed(name, kept)
+        return Packed(kept.storage, kept.dtype)
 
     def _undecoded(self, name: str, kept: Any) -> Any:
         """What an elementwise rule sees of something it needs: of masks and labels the storage."""
