@@ -8,7 +8,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.numerics.blockwise import blockwise
-from tinymp.numerics.special import normal_cdf, normal_pdf
+from tinymp.numerics.special import normal
 from tinymp.ops.arithmetic import mul, neg
 from tinymp.ops.elementary import tanh
 
@@ -68,10 +68,18 @@ SOFTPLUS = Op(
     result="float",
     autocast="float32",
 )
+
+
+@blockwise
+def _gelu_x(xp: Any, g: Array, x: Array) -> Array:
+    cdf, pdf = normal(xp, x)
+    return g * (cdf + x * pdf)
+
+
 GELU = Op(
     "gelu",
-    blockwise(lambda xp, x: x * normal_cdf(xp, x)),
-    x=blockwise(lambda xp, g, x: g * (normal_cdf(xp, x) + x * normal_pdf(xp, x))),
+    blockwise(lambda xp, x: x * normal(xp, x)[0]),
+    x=_gelu_x,
     result="float",
 )
 
