@@ -252,7 +252,8 @@ USES: dict[str, list[Any]] = {
     ],
     "avg_pool2d": [
         (lambda x: mp.avg_pool2d(x, 2), IMAGE),
-        (lambda x: mp.avg_pool2d(x, 2, 1, 1, False), IMAGE),
+        (lambda x: mp.avg_pool2d(x, 2, 1, 1, count_include_pad=False), IMAGE),
+        (lambda x: mp.avg_pool2d(x, 2, (2, 3), 1, True), IMAGE),
         (lambda x: mp.adaptive_avg_pool2d(x, (3, 5)), IMAGE),
     ],
     "scaled_dot_product_attention": [

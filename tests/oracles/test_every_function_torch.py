@@ -338,6 +338,16 @@ def bilinear(theirs: Any, dtype: Any, length: float) -> Any:
     return errors
 
 
+def moved_and_added(theirs: Any, dtype: Any, length: float) -> Any:
+    """Elements are chosen; their gradients meet in sums of `length` terms or roundings."""
+
+    def errors(values: list[Any], out: Any, g: Any) -> list[Any]:
+        _, sums = pytorch_oracle(theirs)(values, np.abs(g))
+        return [0.0, *[1.01 * length * unit(dtype) * bound for bound in sums]]
+
+    return errors
+
+
 def product(name: str, *dims: int) -> Draw:
     """Of operands with the given numbers of dimensions; 0 stands for any number of stacks."""
 
@@ -742,12 +752,15 @@ def pooling(name: str) -> Draw:
             # Parts that share elements are means of their own, whose gradients are rounded.
             between = 2 * d.dtype.unit_roundoff("toward_zero") / unit_roundoff(d.dtype)
             errors = bilinear(lambda x: theirs_of(name)(x, given), d.dtype, 30 + 9 * between)
+            if "max" in name:
+                errors = moved_and_added(lambda x: theirs_of(name)(x, given), d.dtype, 9 * between)
             return same(name, [x], given, errors=errors)
         kernel = tuple(d.integer(1, 3) for _ in range(n))
         options: dict[str, Any] = {"stride": d.one_of(None, 1, 2)}
         options["padding"] = tuple(d.integer(0, k // 2) for k in kernel)
         if n == 1:
             options["padding"], kernel = options["padding"][0], kernel[0]
+        options["ceil_mode"] = d.one_of(False, True)
         if name.startswith("max"):
             return same(name, [x], kernel, **options)
         options["count_include_pad"] = d.one_of(True, False)
@@ -913,7 +926,7 @@ CASES: dict[str, Draw] = {
     **{f"conv{t}{n}d": convolution(f"conv{t}{n}d") for t in ("", "_transpose") for n in (1, 2)},
     **{
         f"{kind}_pool{n}d": pooling(f"{kind}_pool{n}d")
-        for kind in ("max", "avg", "adaptive_avg")
+        for kind in ("max", "avg", "adaptive_avg", "adaptive_max")
         for n in (1, 2)
     },
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tinymp import ops
 from tinymp.autograd import Tensor
@@ -21,16 +21,21 @@ class _MaxPool(Module, Generic[Size]):
         stride: Size | None = None,
         padding: Size | int = 0,
         dilation: Size | int = 1,
+        ceil_mode: bool = False,
     ) -> None:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
         self.dilation = dilation
+        self.ceil_mode = ceil_mode
+
+    def _options(self) -> tuple[Any, ...]:
+        return self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
 
     def extra_repr(self) -> str:
         return (
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, ceil_mode=False"
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
 
 
@@ -39,7 +44,7 @@ class MaxPool2d(_MaxPool[Pair]):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
-        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+        return ops.max_pool2d(x, *self._options())
 
 
 class MaxPool1d(_MaxPool[int]):
@@ -47,7 +52,7 @@ class MaxPool1d(_MaxPool[int]):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, L)."""
-        return ops.max_pool1d(x, self.kernel_size, self.stride, self.padding, self.dilation)
+        return ops.max_pool1d(x, *self._options())
 
 
 class _AvgPool(Module, Generic[Size]):
@@ -58,12 +63,18 @@ class _AvgPool(Module, Generic[Size]):
         kernel_size: Size,
         stride: Size | None = None,
         padding: Size | int = 0,
+        ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
+        self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
+
+    def _options(self) -> tuple[Any, ...]:
+        around = (self.padding, self.ceil_mode, self.count_include_pad)
+        return self.kernel_size, self.stride, *around
 
 
 class AvgPool2d(_AvgPool[Pair]):
@@ -71,8 +82,7 @@ class AvgPool2d(_AvgPool[Pair]):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
-        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
-        return ops.avg_pool2d(x, *options)
+        return ops.avg_pool2d(x, *self._options())
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -83,8 +93,7 @@ class AvgPool1d(_AvgPool[int]):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, L)."""
-        options = (self.kernel_size, self.stride, self.padding, self.count_include_pad)
-        return ops.avg_pool1d(x, *options)
+        return ops.avg_pool1d(x, *self._options())
 
     def extra_repr(self) -> str:
         # PyTorch shows these as the one-element tuples that it makes of them.
@@ -115,6 +124,34 @@ class AdaptiveAvgPool1d(Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, L)."""
         return ops.adaptive_avg_pool1d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool2d(Module):
+    """The largest element of each of `output_size` parts; see `functional.adaptive_max_pool2d`."""
+
+    def __init__(self, output_size: Pair) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W)."""
+        return ops.adaptive_max_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool1d(Module):
+    """The largest element of each of `output_size` parts; see `functional.adaptive_max_pool1d`."""
+
+    def __init__(self, output_size: int) -> None:
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, L)."""
+        return ops.adaptive_max_pool1d(x, self.output_size)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

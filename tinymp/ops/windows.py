@@ -36,6 +36,19 @@ class Window(NamedTuple):
             for n, k, s, p, d in zip(size, *self, strict=True)
         )
 
+    def rounded_up(self, size: tuple[int, ...]) -> Window:
+        """The window with padding for one place more, wherever that begins before the end.
+
+        (A place that began in the padding behind the image would hold nothing of it.)
+        """
+        padding = []
+        spans = zip(size, self.places(size), *self, strict=True)
+        for n, places, k, s, (before, after), d in spans:
+            missing = places * s + d * (k - 1) + 1 - (n + before + after)
+            begins_on_image = places * s < n + before
+            padding.append((before, after + missing if missing < s and begins_on_image else after))
+        return self._replace(padding=(padding[0], padding[1]))
+
     def covered(self, places: tuple[int, ...]) -> tuple[int, ...]:
         """The size of the smallest image with that many places."""
         return tuple(
