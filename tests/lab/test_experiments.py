@@ -123,8 +123,11 @@ def test_updates_are_lost_below_half_a_unit(results):
     found = results["updates"]
     for name, p in (("bfloat16", 8), ("float16", 11)):
         lost = curve(found, "to nearest: what happens", f"{name}: lost").y
-        # |δ|/|w| between 2^-j-1 and 2^-j+1: below a quarter of a unit all are lost, above one none.
+        # Half a unit of a weight from 1 to 2 is 2^-p: updates from there to 2^-p·2 arrive, smaller
+        # ones do not, but for ties, and for a weight of 1, below which units are half as large.
         assert all(share == 100 for share in lost[p + 2 :])
+        assert lost[p + 1] > 95
+        assert lost[p] < 5
         assert all(share == 0 for share in lost[: p - 1])
         enlarging = curve(found, "truncated: what arrives", f"{name}: enlarging").y
         shrinking = curve(found, "truncated: what arrives", f"{name}: shrinking").y

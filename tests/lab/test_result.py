@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tinymp.inspect.style import BLACK, BLUE
 from tinymp.lab import Curve, Panel, Result
 from tinymp.lab.drawing import _powers, _with_key
 
@@ -62,6 +63,7 @@ def test_every_line_is_drawn_with_the_labels(tmp_path, monkeypatch):
         looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines}
         assert len(looks) == 3
         assert {line.get_marker() for line in axes.lines} == {"o", "None"}
+        assert {line.get_color() for line in axes.lines} == {BLUE, BLACK}
     assert drawn[0].get_yscale() == "log"
     assert drawn[0].get_xscale() == "log"
     keys = [axes.get_legend() is not None for axes in drawn]
