@@ -7,6 +7,7 @@ import importlib.util
 from typing import Any
 
 from tinymp.devices.base import Array, Device, Format
+from tinymp.devices.memory import explain_failures
 from tinymp.devices.range_checks import RangeChecks
 
 _ADVICE = (
@@ -34,6 +35,7 @@ class CudaDevice(Device):
         self.name = f"cuda:{index}"
         self.xp = _import_cupy(index)
         self._place = self.xp.cuda.Device(index)
+        explain_failures(self.xp)
         self._checks = RangeChecks()
         self.kernels = importlib.import_module("tinymp.devices.kernels.serving")
 

@@ -50,13 +50,13 @@ def matmul_words(a: Array, b: Array, dtype: Format) -> Array:
 
 
 def rounded_product(a: Array, b: Array, dtype: Format, out: Array | None = None) -> Any:
-    """Return `a @ b` of 2-byte floats as 2-byte floats of the same format.
+    """Return `a @ b` of float32 or 2-byte floats in the same format.
 
-    It is accumulated in float32 and rounded once, to nearest even, as the product is written: the
-    float32 result never is in memory. An `out` is added to what it holds, before that rounding.
-    Declines (NotImplemented) where the GPU has no tensor cores for the format.
+    It is accumulated in float32 and rounded once, to nearest even, as the product is written: a
+    float32 result of 2-byte operands never is in memory. An `out` is added to what it holds, before
+    that rounding. Declines (NotImplemented) where the GPU has no tensor cores for the format.
     """
-    kind = _two_byte_kind(dtype.name)
+    kind = R_32F if dtype.name == "float32" else _two_byte_kind(dtype.name)
     return NotImplemented if kind is None else _product(a, b, kind, out, words=True)
 
 

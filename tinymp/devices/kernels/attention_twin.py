@@ -1,15 +1,28 @@
-"""The fused kernels of attention as twins of the rules of `scaled_dot_product_attention`.
+"""Attention as twins of the rules of `scaled_dot_product_attention`, by the best way there is.
 
-A mask or dropout is left to the rules. Of forward they keep the result and the log-sum-exps, in
-place of the weights: L numbers a head, where the weights are L·S.
+Fused kernels (`attention`) keep the result and the log-sum-exps of forward, L numbers a head. Where
+they do not serve, as for float32, causal attention goes by three products and a softmax that scales
+and masks as it reads (`softmax`); it keeps the weights, L·S numbers a head, as the rules do. The
+rest, with a mask or dropout, is left to the rules.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from tinymp.devices.gemm import matmul, matmul_words, rounded_product
 from tinymp.devices.kernels.attention import attention_backward, attention_forward
+from tinymp.devices.kernels.operands import FLOAT32
+from tinymp.devices.kernels.softmax import causal_softmax
+from tinymp.devices.kernels.softmax_gradient import causal_softmax_gradient
 from tinymp.devices.kernels.twin import Target
+
+
+class Matrices(NamedTuple):
+    """Stacks of matrices as they are stored, and their format."""
+
+    storage: Any
+    dtype: Any
 
 
 def attention(
@@ -25,10 +38,21 @@ def attention(
     rounding: Any,
     target: Target,
 ) -> Any:
-    """Storage of the result, and the log-sum-exps."""
+    """Storage of the result; the weights, or None; the log-sum-exps, or None."""
     if mask is not None or keep is not None:
         return NotImplemented
-    return attention_forward(query, key, value, causal=causal, scale=scale, target=target)
+    fused = attention_forward(query, key, value, causal=causal, scale=scale, target=target)
+    if fused is not NotImplemented:
+        out, logsumexp = fused
+        return out, None, logsumexp
+    if not (causal and _are_plain(target, query, key, value)):
+        return NotImplemented
+    scores = _product(query, key.mT)
+    weights = causal_softmax(scores, scale=scale, target=target)
+    if weights is NotImplemented:
+        return NotImplemented
+    out = rounded_product(weights, value.storage, value.dtype)
+    return NotImplemented if out is NotImplemented else (out, weights, None)
 
 
 def attention_gradients(
@@ -37,6 +61,7 @@ def attention_gradients(
     key: Any,
     value: Any,
     out: Any,
+    weights: Any,
     logsumexp: Any,
     causal: bool,
     scale: float,
@@ -44,8 +69,45 @@ def attention_gradients(
     targets: tuple[Target | None, ...],
 ) -> Any:
     """Storage of the gradients of query, key and value."""
-    if logsumexp is None:  # the rule made the result
+    if logsumexp is not None:
+        return attention_backward(
+            g,
+            query,
+            key,
+            value,
+            out.storage,
+            logsumexp,
+            causal=causal,
+            scale=scale,
+            targets=targets,
+        )
+    target = next(t for t in targets if t is not None)
+    if not (causal and _are_plain(target, g, query, key, value)):
         return NotImplemented
-    return attention_backward(
-        g, query, key, value, out.storage, logsumexp, causal=causal, scale=scale, targets=targets
+    slope = _product(g, value.mT)
+    held = Matrices(weights, value.dtype)
+    scores = causal_softmax_gradient(slope, held, scale=scale, target=target)
+    if scores is NotImplemented:
+        return NotImplemented
+    turned = scores.swapaxes(-1, -2)
+    return (
+        rounded_product(scores, key.storage, key.dtype),
+        rounded_product(turned, query.storage, query.dtype),
+        rounded_product(weights.swapaxes(-1, -2), g.storage, g.dtype),
     )
+
+
+def _are_plain(target: Target, *operands: Any) -> bool:
+    """Whether all have one format and one stack of heads, and results are rounded to nearest."""
+    dtype, stack = operands[0].dtype, operands[0].shape[:-2]
+    exact = dtype.name == "float32"
+    return (exact or (dtype.itemsize == 2 and target.mode == "nearest_even")) and all(
+        x.dtype is dtype and x.shape[:-2] == stack for x in operands
+    )
+
+
+def _product(a: Any, b: Any) -> Matrices:
+    """a·b in float32."""
+    if a.dtype.name == "float32":
+        return Matrices(matmul(a.storage, b.storage), a.dtype)
+    return Matrices(matmul_words(a.storage, b.storage, a.dtype), FLOAT32)

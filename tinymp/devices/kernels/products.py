@@ -1,10 +1,10 @@
 """Matrix products whose result is rounded as it is written, by cuBLAS.
 
-    traffic     both operands once, the result once, in 2 bytes an element; with a bias, which is
-                written first where the product is added to it, the result three times
+    traffic     both operands once, the result once, in their format; with a bias, which is written
+                first where the product is added to it, the result three times
 
-A result of 2 bytes that is rounded to nearest even needs no float32 copy of itself. Other modes and
-formats are declined: the rule multiplies to float32 and rounds that.
+A result of 2 bytes that is rounded to nearest even needs no float32 copy of itself. Other modes are
+declined: the rule multiplies to float32 and rounds that.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from tinymp.devices.kernels.twin import Target, load
 
 
 def _is_served(targets: tuple[Target | None, ...], *operands: Any) -> bool:
-    """Whether all have one 2-byte format, and results are to be rounded to nearest even."""
+    """Whether all are float32, or of one 2-byte format to which results are rounded to nearest."""
     dtype = operands[0].dtype
+    exact = dtype.name == "float32"
     return (
-        dtype.name in ("float16", "bfloat16")
+        (exact or dtype.name in ("float16", "bfloat16"))
         and all(x is None or x.dtype is dtype for x in operands)
-        and all(t is None or (t.dtype is dtype and t.mode == "nearest_even") for t in targets)
+        and all(
+            t is None or (t.dtype is dtype and (exact or t.mode == "nearest_even")) for t in targets
+        )
     )
 
 

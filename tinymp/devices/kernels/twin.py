@@ -41,7 +41,9 @@ FORWARD: dict[str, str] = {
 }
 
 #: What a twin leaves for backward in place of its rule's residuals.
-RESIDUALS: dict[str, tuple[str, ...]] = {"scaled_dot_product_attention": ("logsumexp",)}
+RESIDUALS: dict[str, tuple[str, ...]] = {
+    "scaled_dot_product_attention": ("weights", "logsumexp"),
+}
 
 #: Where the twins of gradient rules are: for an operation, the inputs that one call serves. Called
 #: as `twin(g, targets=(...), **needs)`, with a Target for each of those inputs, None where no
