@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tinymp.bench import Contestant, Race, suite
 from tinymp.bench.machine import thread_variables
 from tinymp.cli import app
-from tinymp.cli.bench import duration
+from tinymp.cli.duration import duration
 
 RACE = Race(
     "counting",

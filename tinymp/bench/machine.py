@@ -43,11 +43,13 @@ def describe(threads: int) -> dict[str, object]:
         "threads": threads,
         "system": platform.platform(),
         "python": sys.version.split()[0],
-        "versions": {"tinymp": _version("tinymp")} | {x: _version(x) for x in LIBRARIES},
+        "versions": {"tinymp": package_version("tinymp")}
+        | {x: package_version(x) for x in LIBRARIES},
     }
 
 
-def _version(library: str) -> str | None:
+def package_version(library: str) -> str | None:
+    """Of an installed package, None for one that is not."""
     try:
         return version(library)
     except PackageNotFoundError:

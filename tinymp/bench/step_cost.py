@@ -12,9 +12,10 @@ from time import perf_counter
 from typing import Any
 
 from tinymp.bench.measure import Spread, spread
+from tinymp.bench.steps import Steps
 from tinymp.devices import get_device
 from tinymp.inspect import Ledger
-from tinymp.train import StepRecord, Training, measure, train_step
+from tinymp.train import StepRecord, Training, measure
 from tinymp.train.gpt2_shape import token_batch
 
 WARM_UP = 3  # steps that compile kernels, choose algorithms, make the optimizer's state
@@ -83,8 +84,8 @@ def step_cost(training: Training) -> StepCost:
     configuration = training.configuration
     check_steps(configuration.epochs)
     device = get_device(configuration.device)
+    steps = Steps(training)
     parameters = sum(p.size for p in dict.fromkeys(training.model.parameters()))
-    training.model.train()
     on_gpu = device.name != "cpu"
     counting: Any = nullcontext()
     if on_gpu:
@@ -95,7 +96,7 @@ def step_cost(training: Training) -> StepCost:
     began = perf_counter()
     with counting:
         for step in range(WARM_UP):
-            record = train_step(training, *token_batch(configuration, device, step))
+            steps(*token_batch(configuration, device, step))
     device.synchronize()
     first = perf_counter() - began
     peak = counting.peak() if on_gpu else None
@@ -107,7 +108,7 @@ def step_cost(training: Training) -> StepCost:
         device.synchronize()
         began = perf_counter()
         for step in group:
-            record = train_step(training, *token_batch(configuration, device, step))
+            steps(*token_batch(configuration, device, step))
         device.synchronize()
         seconds.append((perf_counter() - began) / len(group))
     return StepCost(
@@ -117,5 +118,5 @@ def step_cost(training: Training) -> StepCost:
         parameters,
         ledger,
         peak,
-        record,
+        steps.finish()[-1],
     )

@@ -13,36 +13,59 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tinymp.cli.console import bad_input, console
+from tinymp.cli.console import bad_input, console, enough_memory
+from tinymp.cli.duration import duration
 
 _WIDTH = 100  # of tables in files and pipes
 
 
+@enough_memory()
 def bench(
     groups: Annotated[
         list[str] | None,
-        typer.Argument(help="mlp, gpt, convnet, casts, ops, scaling.", show_default="all of them"),
+        typer.Argument(
+            help="mlp, gpt, convnet, casts, ops, scaling; or gpu, and then perhaps products, "
+            "kernels, attention, mlp, gpt2, curves.",
+            show_default="all but gpu",
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each contestant.")] = 21,
     threads: Annotated[int, typer.Option(help="Threads of every library.")] = 2,
     out: Annotated[Path | None, typer.Option(help="File for all figures, as JSON.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="With gpu gpt2: PyTorch compiled, too.")
+    ] = False,
 ) -> None:
     """Time casts, operations and training steps on the CPU, beside other libraries.
 
     PyTorch, JAX, MyGrad, HIPS autograd and ml_dtypes take part where they are
     installed. All take turns, so that ratios hold on a busy machine, too; but a
     quiet one gives truer figures.
+
+    tinymp bench gpu: products, kernels, attention and training steps on a GPU,
+    beside PyTorch where it is installed.
     """
+    from tinymp.bench.gpu.suite import check_names as check_gpu_names
     from tinymp.bench.machine import thread_variables, threads_are
     from tinymp.bench.suite import check_names
+    from tinymp.cli.bench_gpu import run as run_on_gpu
+    from tinymp.devices import get_device
 
     with bad_input():
-        chosen = check_names(groups or [])
+        first, *others = groups or [""]
+        on_gpu = first == "gpu"
+        chosen = check_gpu_names(others) if on_gpu else check_names(groups or [])
         for name, number in (("rounds", rounds), ("threads", threads)):
             if number < 1:
                 raise ValueError(f"{name} must be at least 1, but {number} was given")
         if out is not None and not out.parent.is_dir():
             raise FileNotFoundError(f"{out.parent} is no folder; make it, or choose another")
+        if on_gpu:
+            get_device("cuda")
+    if on_gpu:
+        for figures in run_on_gpu(_screen(), chosen, rounds, compiled):
+            _write(out, figures)  # after each group, since all of them take minutes
+        return
     if not threads_are(threads):
         # The libraries of this process have chosen their threads already.
         command = [sys.executable, "-m", "tinymp", "bench", *chosen, f"--rounds={rounds}"]
@@ -50,10 +73,20 @@ def bench(
         environment = {**os.environ, **thread_variables(threads)}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
-    figures = _run(chosen, rounds, threads)
+    _write(out, _run(chosen, rounds, threads))
+
+
+def _write(out: Path | None, figures: dict[str, Any]) -> None:
     if out is not None:
         text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
         out.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _screen() -> Console:
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = _WIDTH
+    return screen
 
 
 def _run(groups: list[str], rounds: int, threads: int) -> dict[str, Any]:
@@ -66,9 +99,7 @@ def _run(groups: list[str], rounds: int, threads: int) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(threads)
-    screen = console()
-    if not screen.is_terminal:
-        screen.width = _WIDTH
+    screen = _screen()
     machine = describe(threads)
     _show_machine(screen, machine)
     figures: dict[str, Any] = {"machine": machine, "rounds": rounds, "races": [], "scaling": []}
@@ -126,11 +157,3 @@ def _line(fit: Any) -> str:
         f"    {duration(fit.constant)} + {duration(fit.slope)} × {fit.of}; "
         f"no time is further than {fit.residual:.1%} from this line\n"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds with three digits, in the unit that suits them."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if abs(seconds) >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"

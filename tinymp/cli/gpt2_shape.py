@@ -15,7 +15,8 @@ def show_cost(screen: Console, training: Any, cost: Any) -> None:
     c = training.configuration
     screen.print(
         f"GPT {c.layers}×{c.width}, {c.heads} heads, vocabulary {c.vocabulary}, "
-        f"{c.batch_size}×{c.context} tokens, policy {c.policy}, on {c.device}",
+        f"{c.batch_size}×{c.context} tokens, policy {c.policy}, on {c.device}"
+        f"{', captured' if c.capture else ''}",
         style="bold",
         soft_wrap=True,
     )

@@ -55,6 +55,13 @@ def train(
     device: Annotated[
         str | None, _setting("device", "cpu, cuda, or auto: cuda where there is one.")
     ] = None,
+    capture: Annotated[
+        bool,
+        typer.Option(
+            "--capture",
+            help="On a GPU, record a step as a CUDA graph and start it as a whole.",
+        ),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +139,7 @@ def train(
         "clip": clip,
         "seed": seed,
         "device": device,
+        "capture": capture or None,
         "model": model,
         "hidden": hidden,
         "width": width,

@@ -28,7 +28,8 @@ def measure(training: Training) -> Ledger:
     with training.policy.rounding_context():
         training.scaler.scale(loss).backward()
     ledger |= memory(model, optimizer=optimizer, masters=masters)
-    masters.copy_gradients()
+    if training.device_loop is None or training.configuration.microbatches > 1:
+        masters.copy_gradients()  # a GPU's steps take the model's own, unless parts add up
     ledger |= memory(model, optimizer=optimizer, masters=masters)
     model.zero_grad()
     optimizer.zero_grad()
