@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from tinymp.bench.gpu.clock import gpu_seconds
@@ -84,9 +85,14 @@ def configuration(**settings: Any) -> Configuration:
 
 
 def initial_model(c: Configuration) -> GPT:
-    """The weights from which all contestants start."""
-    manual_seed(c.seed)
-    return GPT(c.vocabulary, c.context, c.width, c.layers, c.heads)
+    """The weights from which all contestants start; they copy them."""
+    return _initial_model(c.seed, c.vocabulary, c.context, c.width, c.layers, c.heads)
+
+
+@cache
+def _initial_model(seed: int, *sizes: int) -> GPT:
+    manual_seed(seed)
+    return GPT(*sizes)  # 124 million random numbers take a while
 
 
 def measure_all(c: Configuration, rounds: int, compiled: bool) -> Iterator[StepsOf]:
