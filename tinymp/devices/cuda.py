@@ -8,7 +8,6 @@ from typing import Any
 
 from tinymp.devices.base import Array, Device, Format
 from tinymp.devices.memory import explain_failures
-from tinymp.devices.memory import explain_failures
 from tinymp.devices.range_checks import RangeChecks
 
 _ADVICE = (
@@ -35,7 +34,6 @@ class CudaDevice(Device):
     def __init__(self, index: int) -> None:
         self.name = f"cuda:{index}"
         self.xp = _import_cupy(index)
-        explain_failures(self.xp)
         self._place = self.xp.cuda.Device(index)
         explain_failures(self.xp)
         self._checks = RangeChecks()

@@ -90,9 +90,11 @@ def initial_model(c: Configuration) -> GPT:
 
 
 @cache
-def _initial_model(seed: int, *sizes: int) -> GPT:
+def _initial_model(
+    seed: int, vocabulary: int, context: int, width: int, layers: int, heads: int
+) -> GPT:
     manual_seed(seed)
-    return GPT(*sizes)  # 124 million random numbers take a while
+    return GPT(vocabulary, context, width, layers, heads)  # 124 million random numbers take long
 
 
 def measure_all(c: Configuration, rounds: int, compiled: bool) -> Iterator[StepsOf]:
