@@ -31,6 +31,14 @@ def test_filled_and_counted(dtype: Any) -> None:
     assert third == np.float16(1 / 3)  # rounded once, from float64
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
+def test_of_a_number_of_numpy(dtype: Any) -> None:
+    made = mp.tensor(np.float64(0.5), dtype)
+    assert (made.shape, made.dtype, made.item()) == ((), dtype, 0.5)
+    assert mp.tensor(np.float64(0.5)).dtype is mp.float64
+    assert mp.tensor(np.int32(3)).dtype is mp.int64
+
+
 def test_drawn_like_another_tensor() -> None:
     like = X.half()
     for function in (mp.rand_like, mp.randn_like):

@@ -41,6 +41,8 @@ IDS = mp.tensor([0, 1])
         (lambda: M.split([1, 1], dim=1), ValueError, r"\[1, 1\].*add up to 3"),
         (lambda: M.split(0), ValueError, "length 0.*at least 1"),
         (lambda: mp.pad(M, (1,)), ValueError, r"pad.*\(1,\).*pairs"),
+        (lambda: mp.pad(M, (1, 1), "mirror"), ValueError, "mode='mirror'; it must be one of const"),
+        (lambda: mp.pad(M, (3, 0), "reflect"), ValueError, r"\(3, 0\) for a dimension of length 3"),
         (lambda: mp.pad(M, (1, -1)), ValueError, r"numbers ≥ 0"),
         # products
         (lambda: M @ M, ValueError, r"\(2, 3\) and \(2, 3\).*must equal the second to last"),

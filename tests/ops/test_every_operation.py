@@ -268,7 +268,7 @@ USES: dict[str, list[Any]] = {
     "expand": [(lambda x: x.expand(2, 3, 4), COLUMN), (lambda x: x.expand(3, -1), ROW)],
     "cat": [(lambda x, y: mp.cat([x, y, x], dim=-1), X, Y)],
     "stack": [(lambda x, y: mp.stack([x, y, x], dim=1), X, Y)],
-    "pad": [(lambda x: mp.pad(x, (1, 2, 0, 3), 7.0), X)],
+    "pad": [(lambda x: mp.pad(x, (1, 2, 0, 3), value=7.0), X)],
     "slice": [
         (lambda x: x[1], X),
         (lambda x: x[1, 2], X),

@@ -21,7 +21,7 @@ MOVES = {
     "cat of parts": lambda x: mp.cat([x[:5], x[5:]]),
     "stack": lambda x: mp.stack([mp.zeros_like(x), x], dim=1)[:, 1],
     "split": lambda x: mp.cat(x.split(x.size // 7)),
-    "pad": lambda x: mp.pad(x, (1, 2), float("nan"))[1:-2],
+    "pad": lambda x: mp.pad(x, (1, 2), value=float("nan"))[1:-2],
     "slice": lambda x: x[::-1][::-1],
     "gather": lambda x: x[np.arange(x.size)],
     "mask": lambda x: x[np.ones(x.shape, bool)],

@@ -238,6 +238,21 @@ def std(d: Draws) -> Call:
     return either(theirs, [d.leaf(shape)], errors=errors)
 
 
+def normalized(name: str) -> Draw:
+    """Norms, quotients and products, each rounded."""
+
+    def draw(d: Draws) -> Call:
+        shape = d.shape(1, least=2)
+        dim = d.dim(shape)
+        between = {"unit": 4 * d.dtype.unit_roundoff("toward_zero")}
+        inputs = [d.leaf(shape, 0.5), d.leaf(shape)][: 1 + (name != "normalize")]
+        if name == "normalize":
+            return same(name, inputs, d.one_of(2.0, 1.0), dim, steps=40, options=between)
+        return same(name, inputs, dim, steps=60, options=between)
+
+    return draw
+
+
 def norm(d: Draws) -> Call:
     shape = d.shape(1, least=1)
     dim = d.one_of(d.dims(shape)[:2], d.dim(shape))  # PyTorch takes no more for "fro"
@@ -468,7 +483,13 @@ def joined(name: str) -> Draw:
 def pad(d: Draws) -> Call:
     shape = d.shape(1)
     widths = tuple(d.integer(0, 2) for _ in range(2 * d.integer(1, len(shape))))
-    return same("pad", [d.distinct(shape)], widths, value=d.one_of(0.0, -1.5, INF))
+    mode = d.one_of("constant", "reflect", "replicate", "circular")
+    if mode == "constant":
+        return same("pad", [d.distinct(shape)], widths, value=d.one_of(0.0, -1.5, INF))
+    last = d.integer(3, 4)  # PyTorch pads the last one or two dimensions of three or four
+    image = (d.integer(1, 2), 1, last, last)[: d.integer(3, 4)]
+    widths = tuple(d.integer(0, 2) for _ in range(2 * (len(image) - 2)))
+    return same("pad", [d.distinct(image)], widths, mode)
 
 
 def expanded(d: Draws, shape: Any) -> Any:
@@ -906,6 +927,8 @@ CASES: dict[str, Draw] = {
     "repeat_interleave": repeated,
     "one_hot": lambda d: same("one_hot", [d.indices(d.shape(), 4)], 4),
     "diagonal": moved(diagonal, 2),
+    "normalize": normalized("normalize"),
+    "cosine_similarity": normalized("cosine_similarity"),
     "trace": lambda d: same("trace", [d.leaf((d.integer(0, 5), d.integer(0, 5)))], steps=1),
     "gather": gather,
     "take_along_dim": take_along_dim,
@@ -978,6 +1001,8 @@ LEFT_OUT: dict[str, tuple[str, Callable[[float], bool]]] = {
     "selu": ("it is elu", np.isnan),
     "remainder": ("PyTorch's of infinities is not Python's", lambda x: not 0 < abs(x) < 1e5),
     "floor_divide": ("PyTorch's of infinities is not Python's", lambda x: not 0 < abs(x) < 1e5),
+    "normalize": ("norms over- and underflow", lambda x: not 1e-5 < abs(x) < 1e4),
+    "cosine_similarity": ("the same", lambda x: not 1e-5 < abs(x) < 1e4),
     "mish": ("PyTorch's slope at -inf is NaN", np.isinf),
     "hardtanh": ("its slope at NaN is 1 in PyTorch's scalar code, 0 in its vector code", np.isnan),
     "elu": ("its slope at NaN is 1 in PyTorch, NaN here", np.isnan),

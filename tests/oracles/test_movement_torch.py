@@ -86,7 +86,7 @@ BOTH = {
     "stack last": (lambda x, y: mp.stack([y, y], -1), lambda x, y: torch.stack([y, y], -1)),
     "pad": (lambda x, y: mp.pad(x, (3, 1)), lambda x, y: pad(x, (3, 1))),
     "pad two": (
-        lambda x, y: mp.pad(x, (0, 2, 4, 3), -1.5),
+        lambda x, y: mp.pad(x, (0, 2, 4, 3), value=-1.5),
         lambda x, y: pad(x, (0, 2, 4, 3), value=-1.5),
     ),
     "mask": (lambda x, y: x[0][MASK], lambda x, y: x[0][torch.tensor(MASK)]),

@@ -6,19 +6,25 @@ from tinymp.nn import functional, init
 from tinymp.nn.activations import (
     ELU,
     GELU,
+    SELU,
     Flatten,
     Hardtanh,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Mish,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
     Tanh,
+    Unflatten,
 )
+from tinymp.nn.attention import MultiheadAttention, TransformerEncoderLayer
 from tinymp.nn.channel_normalization import BatchNorm1d, BatchNorm2d, GroupNorm
-from tinymp.nn.containers import ModuleList, Sequential
+from tinymp.nn.containers import ModuleDict, ModuleList, Sequential
 from tinymp.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from tinymp.nn.dropout import Dropout
 from tinymp.nn.embedding import Embedding
@@ -50,6 +56,7 @@ from tinymp.nn.pooling import (
 __all__ = [
     "ELU",
     "GELU",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -76,16 +83,21 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
+    "Mish",
     "Module",
+    "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "RMSNorm",
     "ReLU",
+    "ReLU6",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -93,6 +105,8 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoderLayer",
+    "Unflatten",
     "functional",
     "init",
 ]

@@ -95,6 +95,38 @@ class Hardtanh(Module):
         return f"min_val={self.min_val}, max_val={self.max_val}"
 
 
+class ReLU6(Module):
+    """x cut to [0, 6]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape."""
+        return ops.relu6(x)
+
+
+class SELU(Module):
+    """The scaled ELU that keeps mean and variance from layer to layer; see `functional.selu`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape."""
+        return ops.selu(x)
+
+
+class Mish(Module):
+    """x·tanh(softplus(x)), element by element."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape."""
+        return ops.mish(x)
+
+
+class LogSigmoid(Module):
+    """log sigmoid(x), element by element."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: any shape."""
+        return ops.logsigmoid(x)
+
+
 class Tanh(Module):
     """Hyperbolic tangent, element by element."""
 
@@ -137,6 +169,22 @@ class LogSoftmax(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class Unflatten(Module):
+    """Dimension `dim` split into several of the lengths `unflattened_size`."""
+
+    def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: of a length at `dim` that is the product of the new ones."""
+        dim = self.dim % x.ndim
+        return ops.reshape(x, (*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :]))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class Flatten(Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from tinymp.nn.module import Module
@@ -96,6 +96,49 @@ class ModuleList(_Numbered):
     @classmethod
     def _of(cls, modules: list[Module]) -> Module:
         return cls(modules)
+
+
+class ModuleDict(Module):
+    """Modules by name, which are children, as those in a plain dictionary are not.
+
+    Raises:
+        TypeError: something that is not a module.
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        _check_module(module, "ModuleDict")
+        setattr(self, name, module)
+
+    def __getitem__(self, name: str) -> Module:
+        if name not in self.keys():
+            raise KeyError(f"there is no module {name!r}; there are {', '.join(self.keys())}")
+        module: Module = getattr(self, name)
+        return module
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def keys(self) -> list[str]:
+        """The names, in the order in which they were given."""
+        return [name for name, _ in self._own(Module)]
+
+    def values(self) -> list[Module]:
+        """The modules."""
+        return [module for _, module in self._own(Module)]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """Names and modules."""
+        return list(self._own(Module))
 
 
 def _check_module(module: Any, name: str) -> None:

@@ -38,9 +38,15 @@ class _Convolution(Module):
         dilation: Lengths = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         device: str = "cpu",
         dtype: DType | str = float32,
     ) -> None:
+        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise ValueError(
+                f"{type(self).__name__} was given padding_mode={padding_mode!r}; it must be one of "
+                "zeros, reflect, replicate, circular"
+            )
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{type(self).__name__} was given {in_channels} and {out_channels} channels and "
@@ -53,6 +59,7 @@ class _Convolution(Module):
         self.padding = padding if isinstance(padding, str) else self._each(padding)
         self.dilation = self._each(dilation)
         self.groups = groups
+        self.padding_mode = padding_mode
         channels = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         shape = (channels[0], channels[1] // groups, *self.kernel_size)
         self.weight = Parameter(ops.zeros(shape, dtype=dtype, device=device))
@@ -78,9 +85,24 @@ class _Convolution(Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in_channels, L) for signals, (N, in_channels, H, W) for images."""
         convolve = ops.conv1d if self.dimensions == 1 else ops.conv2d
+        if self.padding_mode != "zeros":
+            x = ops.pad(x, self._around(), self.padding_mode)
+            stride, dilation = self._option(self.stride), self._option(self.dilation)
+            return convolve(x, self.weight, self.bias, stride, 0, dilation, self.groups)
         padding = self.padding if isinstance(self.padding, str) else self._option(self.padding)
         stride, dilation = self._option(self.stride), self._option(self.dilation)
         return convolve(x, self.weight, self.bias, stride, padding, dilation, self.groups)
+
+    def _around(self) -> tuple[int, ...]:
+        """Widths (before, after) of the last dimension, then the one in front of it."""
+        if self.padding == "valid":
+            return (0, 0) * self.dimensions
+        if self.padding == "same":
+            missing = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            pairs = [(n // 2, n - n // 2) for n in missing]
+        else:
+            pairs = [(int(n), int(n)) for n in self.padding]
+        return tuple(n for pair in reversed(pairs) for n in pair)
 
     def extra_repr(self) -> str:
         text = (
@@ -93,7 +115,11 @@ class _Convolution(Module):
             text += f", dilation={self.dilation}"
         if self.groups != 1:
             text += f", groups={self.groups}"
-        return text + (", bias=False" if self.bias is None else "")
+        if self.bias is None:
+            text += ", bias=False"
+        return text + (
+            "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode}"
+        )
 
 
 class Conv1d(_Convolution):
@@ -127,7 +153,7 @@ class _TransposedConvolution(_Convolution):
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            device, dtype,
+            "zeros", device, dtype,
         )  # fmt: skip
         self.output_padding = self._each(output_padding)
 

@@ -6,10 +6,12 @@ from the rounded values of the float32 layer of the same seed.
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from math import erf, prod, sqrt
+
+import numpy as np
 
 from tinymp.autograd import Tensor, no_grad
-from tinymp.devices import normal, uniform
+from tinymp.devices import get_device, normal, uniform
 from tinymp.formats import float32
 
 _GAINS = {
@@ -45,6 +47,63 @@ def zeros_(tensor: Tensor) -> Tensor:
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
     return constant_(tensor, 1.0)
+
+
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+) -> Tensor:
+    """Normally distributed numbers between `a` and `b`: those outside are drawn again.
+
+    Raises:
+        ValueError: `a` is not below `b`, or nearly nothing lies between them.
+    """
+    low, high = ((bound - mean) / std for bound in (a, b))
+    inside = 0.5 * (erf(high / sqrt(2.0)) - erf(low / sqrt(2.0)))
+    if not inside > 1e-3:
+        raise ValueError(
+            f"trunc_normal_ was given a={a} and b={b} for mean={mean} and std={std}; the first "
+            "must be below the second, and more than a thousandth of the numbers between them"
+        )
+    values = normal(tensor._device, tensor.shape)
+    while (wrong := (values < low) | (values > high)).any():
+        values[wrong] = normal(tensor._device, (int(wrong.sum()),))
+    return _write(tensor, mean + std * values)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Ones on the diagonal of a matrix, zeros elsewhere.
+
+    Raises:
+        ValueError: not two dimensions.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_ was given a tensor of shape {tensor.shape}; it takes a matrix")
+    return _write(tensor, tensor._device.xp.eye(*tensor.shape, dtype=float32.storage))
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """`gain` times a random matrix with orthonormal rows, or columns if there are fewer of them.
+
+    Dimensions after the first count as one. Computed on the CPU, in float64.
+
+    Raises:
+        ValueError: fewer than two dimensions.
+
+    Source: Saxe, McClelland & Ganguli, Exact Solutions to the Nonlinear Dynamics of Learning in
+    Deep Linear Neural Networks (arXiv 1312.6120), section 3; uniform by the signs of R's diagonal:
+    Mezzadri, How to Generate Random Matrices from the Classical Compact Groups (2007), section 5.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"orthogonal_ was given a tensor of shape {tensor.shape}; it takes two or more "
+            "dimensions"
+        )
+    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    drawn = normal(get_device("cpu"), (max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(drawn.astype(np.float64))
+    q = q * np.where(np.diagonal(r) < 0, -1, 1)
+    values = gain * (q.T if rows < columns else q).reshape(tensor.shape)
+    return _write(tensor, tensor._device.asarray(values.astype(np.float32)))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:

@@ -45,6 +45,8 @@ def tensor(
 def _storage(values: Any, dtype: DTypeLike) -> tuple[Array, DType]:
     """A fresh packed array of `values`, and its dtype."""
     given = values
+    if isinstance(values, np.generic):
+        values = np.asarray(values)
     if not hasattr(values, "dtype"):
         try:
             values = np.asarray(values)

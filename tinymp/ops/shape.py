@@ -17,6 +17,9 @@ from tinymp.ops.indexing import getitem
 Shape = tuple[int, ...]
 Lengths = int | Shape | list[int]
 
+#: NumPy's names of what padding is filled with.
+_FILLED = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
 RESHAPE = Op(
     "reshape",
     lambda xp, x, *, shape: x.reshape(shape),
@@ -233,13 +236,19 @@ def split(x: Tensor, sizes: int | list[int] | tuple[int, ...], dim: int = 0) -> 
     )
 
 
-def pad(x: Tensor, pad: Shape, value: float = 0.0) -> Tensor:
-    """`x` with `value` around it: `pad` is (before, after) of the last dimension, then the next.
+def pad(x: Tensor, pad: Shape, mode: str = "constant", value: float = 0.0) -> Tensor:
+    """`x` with something around it: `pad` is (before, after) of the last dimension, then the next.
+
+    `mode`: "constant" is `value`; "reflect" the elements mirrored at the edge, without the edge,
+    "replicate" the edge again and again, "circular" the elements from the other end.
 
     Raises:
-        ValueError: an odd number of widths, more than there are dimensions, or a negative one.
+        ValueError: an odd number of widths, more than there are dimensions, a negative one, or one
+            for which there are too few elements; an unknown mode.
     """
     check_tensors("pad", x)
+    if mode not in _FILLED:
+        raise ValueError(f"pad was given mode={mode!r}; it must be one of {', '.join(_FILLED)}")
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         raise ValueError(
             f"pad was given widths {tuple(pad)} for a tensor of shape {x.shape}; give pairs "
@@ -247,8 +256,25 @@ def pad(x: Tensor, pad: Shape, value: float = 0.0) -> Tensor:
         )
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = ((0, 0),) * (x.ndim - len(pairs)) + tuple(reversed(pairs))
+    if mode != "constant":
+        return _padded_by_elements(x, widths, mode)
     word = pack(np.asarray(value, np.float64), x.dtype, active_rounding().mode(x.dtype)).item()
     return apply(PAD, x, widths=widths, word=word)
+
+
+def _padded_by_elements(x: Tensor, widths: tuple[tuple[int, int], ...], mode: str) -> Tensor:
+    least = {"reflect": 1, "replicate": -np.inf, "circular": 0}[mode]
+    for n, (before, after) in zip(x.shape, widths, strict=True):
+        if max(before, after) + least > n or (n == 0 and before + after):
+            raise ValueError(
+                f"pad was given widths {(before, after)} for a dimension of length {n}; "
+                f"mode={mode!r} takes them from the elements that are there"
+            )
+    places = [
+        np.pad(np.arange(n), around, _FILLED[mode])  # type: ignore[call-overload]
+        for n, around in zip(x.shape, widths, strict=True)
+    ]
+    return getitem(x, np.ix_(*places))
 
 
 def lengths(given: tuple[Any, ...]) -> Shape:
