@@ -181,18 +181,21 @@ def _launch(name: str, dtype: Any, mode: str, head: int, capability: int, device
 
 def _stack(x: Array) -> tuple[int, ...] | None:
     """The kernels' `Stack`: address and strides in bytes; None where 16 bytes cannot be read."""
-    *leading, last = (0,) * (4 - x.ndim) + x.strides
-    stack = (x.data.ptr, *leading)
-    return stack if last == 2 and not any(word % 16 for word in stack) else None
+    batch, head, row, element = (0,) * (4 - x.ndim) + x.strides
+    address = x.data.ptr
+    if element != 2 or (address | batch | head | row) % 16:
+        return None
+    return address, batch, head, row
 
 
 def _empty(shape: Shape, dtype: Any) -> Array:
     """Memory for (B, H, L, E) that is contiguous as (B, L, H, E)."""
     import cupy
 
-    batch, heads, rows, head = (1,) * (4 - len(shape)) + shape
-    x = cupy.empty((batch, rows, heads, head), dtype).swapaxes(1, 2)
-    return x if len(shape) == 4 else x[(0,) * (4 - len(shape))]
+    _, heads, rows, head = (1,) * (4 - len(shape)) + shape
+    strides = (2 * rows * heads * head, 2 * head, 2 * heads * head, 2)
+    memory = cupy.cuda.alloc(2 * prod(shape))
+    return cupy.ndarray(shape, dtype, memory, strides[4 - len(shape) :])
 
 
 @lru_cache(maxsize=1024)
