@@ -10,7 +10,8 @@ which order a sum is added up, and how an elementary function is approximated. H
 
 The float64 functions of two libraries differ in the last bit or two. The float32 that they are
 rounded to is the same, unless the middle of two float32 numbers lies between them: about once in
-2^28 values.
+2^28 values. Left to the library are float64 operations, the product of many factors (`prod`), norms
+of other orders than 1, 2 and infinity, and on a GPU the float32 subnormals, which CuPy flushes.
 """
 
 from __future__ import annotations
