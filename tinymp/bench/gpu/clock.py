@@ -21,9 +21,9 @@ _MOST_CALLS = 200  # launches that wait in a queue of about a thousand
 _WAIT = r"""
 extern "C" __global__ void wait(unsigned long long nanoseconds) {
     unsigned long long start, now;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(start));
     do {
-        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
     } while (now - start < nanoseconds);
 }
 """
