@@ -1,0 +1,37 @@
+"""dropout in one pass on a GPU gives the bits of `uniform` and of the rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinymp.devices import get_device
+from tinymp.devices.kernels.dropout import dropout
+from tinymp.devices.kernels.twin import Target
+from tinymp.devices.random import Generator
+from tinymp.formats import encode, float16, float32
+from tinymp.ops.elementwise import DROPOUT
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 1 / 3, 1.0, 2.0**-24])
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (3, 5), (64, 768), (4099,)])
+def test_mask_and_values(bench, target, shape, p):
+    x = bench.packed(np.random.default_rng(1).standard_normal(shape), float16)
+    out, keep = dropout(x, p=p, seed=2**63 + 5, draw=3, target=target)
+    uniform = Generator(2**63 + 5).uniform(get_device("cpu"), shape, draw=3)
+    np.testing.assert_array_equal(bench.numpy(keep), uniform >= p)
+    with np.errstate(all="ignore"):
+        rule = DROPOUT.forward(np, bench.values(x, float16), uniform >= p, p=p)
+    words = encode(rule, *target)
+    np.testing.assert_array_equal(bench.numpy(out).view(target.dtype.words), words)
+
+
+def test_infinities_nan_and_subnormals(bench):
+    values = np.array([np.inf, -np.inf, np.nan, 2.0**-140, -0.0, 0.0] * 40, np.float32)
+    x = bench.packed(values, float32)
+    target = Target(float32, "nearest_even")
+    out, keep = dropout(x, p=0.25, seed=1, draw=0, target=target)
+    rule = DROPOUT.forward(np, values, bench.numpy(keep), p=0.25)
+    np.testing.assert_array_equal(bench.numpy(out), rule)
