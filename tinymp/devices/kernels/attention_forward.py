@@ -41,7 +41,7 @@ constexpr float RANGE = 8, LOWEST = -3.40282347e38f;
 
 // What a lane holds of its team's queries.
 struct Queries {
-    Left<KEPT> left;
+    Left left;
     float out[STRIPS][WIDTH / 8][4];
     float reference[STRIPS][2], total[STRIPS][2];  // of rows g and g + 8; total: this lane's part
 };

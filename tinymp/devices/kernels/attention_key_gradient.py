@@ -29,7 +29,7 @@ constexpr int BLOCK_ROWS = WARPS / TEAM * ROWS;
 template <bool EDGE>
 __device__ __forceinline__ void add_key_gradient(
     float (&key_gradient)[STRIPS][WIDTH / 8][4], float (&value_gradient)[STRIPS][WIDTH / 8][4],
-    const Left<KEPT>& keys, const Left<KEPT>& values, uint32 query_tile,
+    const Left& keys, const Left& values, uint32 query_tile,
     uint32 gradient_tile, uint32 summaries, int row, float scale, int query, int key) {
     float weight[STRIPS][STEP / 8][4], slope[STRIPS][STEP / 8][4];
     #pragma unroll
@@ -109,7 +109,7 @@ attention_key_gradient(Arguments given) {
     if (start < queries) load(start, 0);
     wait_for_copies();
 
-    Left<KEPT> left_keys, left_values;
+    Left left_keys, left_values;
     left_keys.start(key_tile, team() * ROWS);
     left_values.start(value_tile, team() * ROWS);
     float key_sum[STRIPS][WIDTH / 8][4] = {}, value_sum[STRIPS][WIDTH / 8][4] = {};

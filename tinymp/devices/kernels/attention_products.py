@@ -8,26 +8,26 @@ A *team* of TEAM warps multiplies together; it has 16 * TEAM * STRIPS rows, stri
 begins at row 16 (TEAM s + w). The left factor is in registers or a tile, the right one is a tile,
 the sum in registers, in float32.
 
-WARPS, compute capability 8.0 and later: each warp is a team. `mma.sync.m16n8k16` takes both factors
-from registers, `ldmatrix` brings them there: 16 columns of the right factor by 16 rows at a time,
-for all strips. A product is finished when the call returns.
+BY_WARPS, compute capability 8.0 and later: each warp is a team. `mma.sync.m16n8k16` takes both
+factors from registers, `ldmatrix` brings them there: 16 columns of the right factor by 16 rows at a
+time, for all strips. A product is finished when the call returns.
 
-WARPGROUPS, compute capability 9.0: four warps are a team. `wgmma.m64nNk16` reads the right factor,
-N = 32 to 128 columns of it, from shared memory, where tiles have one of the layouts that it knows
-(swizzled by 128 or, if WIDTH is 32, 64 bytes), and works on while the warps do something else: up
-to PENDING calls may still be unfinished after a wait. Each fragment is that of `mma.sync`.
+BY_WARPGROUPS, compute capability 9.0: four warps are a team. `wgmma.m64nNk16` reads the right
+factor, N = 32 to 128 columns of it, from shared memory, where tiles have one of the layouts that it
+knows (swizzled by 128 or, if WIDTH is 32, 64 bytes), and works on while the warps do something
+else: up to PENDING calls may still be unfinished after a wait. Each fragment is that of `mma.sync`.
 
     a descriptor    bits 0-13   address                            each in units of 16 bytes
                     bits 16-29  from 64 columns to the next 64
                     bits 32-45  from 8 rows to the next 8
                     bits 62-63  swizzle: 1 for 128 bytes, 2 for 64
 
-(PTX ISA 9.0, sections 9.7.15.5 and 9.7.16.5.)
+(PTX ISA 9.0: mma, ldmatrix, and of wgmma.mma_async the matrix descriptor and canonical layouts.)
 """
 
 from __future__ import annotations
 
-WARPS = r"""
+BY_WARPS = r"""
 // sum += left · right, 16 x 16 times 16 x 8.
 __device__ __forceinline__ void multiply_add(
     float (&sum)[4], const uint32 (&left)[4], uint32 first, uint32 second) {
@@ -46,9 +46,9 @@ __device__ __forceinline__ void wait_for_copies() {
 template <int PENDING, int STEPS>
 __device__ __forceinline__ void wait_for_products(float (&)[STRIPS][STEPS][4]) {}
 
-template <bool FRESH, int STEPS, bool KEPT_>
+template <bool FRESH, int STEPS>
 __device__ __forceinline__ void multiply_transposed(
-    float (&sum)[STRIPS][STEPS][4], const Left<KEPT_>& left, uint32 tile, int row) {
+    float (&sum)[STRIPS][STEPS][4], const Left& left, uint32 tile, int row) {
     #pragma unroll
     for (int s = 0; FRESH && s < STRIPS; ++s)
         #pragma unroll
@@ -93,35 +93,38 @@ __device__ __forceinline__ void multiply(
 """
 
 
-def _group_multiply_add(columns: int) -> str:
-    """`sum += left · right` for a right factor of so many columns, left in registers or a tile."""
+def _multiply_add(columns: int) -> str:
+    """`sum += left · right`, or `sum = ` unless `adds`, for a right factor of so many columns.
+
+    64 x 16 times 16 x columns; the left factor is in registers, or described like the right one,
+    which is transposed if TURNED is 0.
+    """
     registers = columns // 2
-    numbers = ", ".join(f"%{i}" for i in range(registers))
     places = ", ".join(f'"+f"(sum[{i // 4}][{i % 4}])' for i in range(registers))
-    left, right, sign = registers, registers + 4, registers + 5
-    head = f"""
+    sum_ = "{" + ", ".join(f"%{i}" for i in range(registers)) + "}"
+    words = "{" + ", ".join(f"%{registers + i}" for i in range(4)) + "}"
+
+    def function(parameter: str, operand: str, values: str, used: int, turned: str) -> str:
+        right, adds, turn = (f"%{registers + used + i}" for i in range(3))
+        return f"""
 template <int TURNED>
-__device__ __forceinline__ void multiply_add(float (&sum)[{columns // 8}][4], """
-    shape = f"wgmma.mma_async.sync.aligned.m64n{columns}k16.f32."
-    return f"""{head}const uint32 (&left)[4], uint64 right, bool adds) {{
-    asm volatile("{{.reg .pred adds; setp.ne.b32 adds, %{sign}, 0; {shape}" TYPE "." TYPE " "
-        "{{{numbers}}}, "
-        "{{%{left}, %{left + 1}, %{left + 2}, %{left + 3}}}, %{right}, adds, 1, 1, %{sign + 1};}}"
+__device__ __forceinline__ void multiply_add(
+    float (&sum)[{columns // 8}][4], {parameter}, uint64 right, bool adds) {{
+    asm volatile("{{.reg .pred adds; setp.ne.b32 adds, {adds}, 0; "
+        "wgmma.mma_async.sync.aligned.m64n{columns}k16.f32." TYPE "." TYPE " "
+        "{sum_}, {operand}, {right}, adds, 1, 1, {turned}{turn};}}"
         : {places}
-        : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right), "r"((int)adds),
-          "n"(TURNED) : "memory");
-}}
-{head}uint64 left, uint64 right, bool adds) {{
-    asm volatile("{{.reg .pred adds; setp.ne.b32 adds, %{left + 2}, 0; {shape}" TYPE "." TYPE " "
-        "{{{numbers}}}, %{left}, %{left + 1}, adds, 1, 1, 0, %{left + 3};}}"
-        : {places}
-        : "l"(left), "l"(right), "r"((int)adds), "n"(TURNED) : "memory");
+        : {values}, "l"(right), "r"((int)adds), "n"(TURNED) : "memory");
 }}
 """
 
+    four = '"r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3])'
+    in_registers = function("const uint32 (&left)[4]", words, four, 4, "")
+    return in_registers + function("uint64 left", f"%{registers}", '"l"(left)', 1, "0, ")
 
-GROUP_INSTRUCTIONS = (
-    "".join(map(_group_multiply_add, (32, 64, 128)))
+
+BY_WARPGROUPS = (
+    "".join(map(_multiply_add, (32, 64, 128)))
     + r"""
 // Waits until the tiles that this block has begun to copy are there, for the tensor cores, too.
 __device__ __forceinline__ void wait_for_copies() {
@@ -140,10 +143,7 @@ template <int PENDING> __device__ __forceinline__ void wait_for_products() {
 }
 // Keeps the compiler from reading a sum before this point.
 __device__ __forceinline__ void settle(float& sum) { asm volatile("" : "+f"(sum) :: "memory"); }
-"""
-)
 
-GROUPS = r"""
 constexpr uint64 LAYOUT = (uint64)(1024 / 16) << 16 | (uint64)(bytes(8) / 16) << 32
                         | (uint64)(WIDTH == 32 ? 2 : 1) << 62;
 
@@ -163,16 +163,16 @@ __device__ __forceinline__ void wait_for_products(float (&sum)[STRIPS][STEPS][4]
             for (int i = 0; i < 4; ++i) settle(sum[s][n][i]);
 }
 
-template <bool FRESH, int STEPS, bool KEPT_>
+template <bool FRESH, int STEPS>
 __device__ __forceinline__ void multiply_transposed(
-    float (&sum)[STRIPS][STEPS][4], const Left<KEPT_>& left, uint32 tile, int row) {
+    float (&sum)[STRIPS][STEPS][4], const Left& left, uint32 tile, int row) {
     start_products();
     #pragma unroll
     for (int k = 0; k < WIDTH / 16; ++k)
         #pragma unroll
         for (int s = 0; s < STRIPS; ++s) {
             uint64 right = describe(tile, row, k);
-            if constexpr (KEPT_)
+            if constexpr (KEPT)
                 multiply_add<0>(sum[s], left.kept[s][k], right, !FRESH || k > 0);
             else
                 multiply_add<0>(sum[s], describe(left.tile, left.first + s * TEAM * STRIP, k),
@@ -194,3 +194,4 @@ __device__ __forceinline__ void multiply(
     end_products();
 }
 """
+)

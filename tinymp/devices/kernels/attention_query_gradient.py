@@ -78,8 +78,8 @@ __device__ __forceinline__ bool looks(int query, int key, int keys, bool causal)
 // For STEP keys, from row `row` of their tiles on: dQ += dS K. EDGE: some may be hidden.
 template <bool EDGE>
 __device__ __forceinline__ void add_query_gradient(
-    float (&query_gradient)[STRIPS][WIDTH / 8][4], const Left<KEPT>& queries,
-    const Left<KEPT>& gradients, const float2 (&summary)[STRIPS][2], uint32 key_tile,
+    float (&query_gradient)[STRIPS][WIDTH / 8][4], const Left& queries,
+    const Left& gradients, const float2 (&summary)[STRIPS][2], uint32 key_tile,
     uint32 value_tile, int row, float scale, int query, int key, int keys, bool causal) {
     float score[STRIPS][STEP / 8][4], slope[STRIPS][STEP / 8][4];
     #pragma unroll
@@ -161,7 +161,7 @@ attention_query_gradient(Arguments given) {
     for (int s = 0; s < STRIPS; ++s)
         #pragma unroll
         for (int half = 0; half < 2; ++half) own[s][half] = summary[first + row_of(s, 2 * half)];
-    Left<KEPT> left_queries, left_gradients;
+    Left left_queries, left_gradients;
     left_queries.start(query_tile, team() * ROWS);
     left_gradients.start(gradient_tile, team() * ROWS);
     float sum[STRIPS][WIDTH / 8][4] = {};

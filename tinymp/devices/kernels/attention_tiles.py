@@ -17,7 +17,7 @@ in strips of 16, the columns in steps of 8 (of a sum) or 16 (of a left factor). 
 
 So two neighbouring steps of a sum, rounded to 2-byte words, are a left factor as they stand: the
 softmax of a product enters the next product without leaving the registers (`pack_left`).
-(PTX ISA 9.0, sections 9.7.15.5.8 and 9.7.15.5.15.)
+(PTX ISA 9.0: ldmatrix, and the matrix fragments of mma.m16n8k16.)
 """
 
 from __future__ import annotations
@@ -153,17 +153,17 @@ __device__ __forceinline__ int row_of(int s, int i) {
 }
 __device__ __forceinline__ int column_of(int n, int i) { return n * 8 + lane() % 4 * 2 + i % 2; }
 
-// A team's rows of a tile as a left factor: KEPT_ in registers, or read again for each product.
-template <bool KEPT_> struct Left {
+// A team's rows of a tile as a left factor: KEPT in registers, or read again for each product.
+struct Left {
     uint32 tile;
     int first;
-    uint32 kept[KEPT_ ? STRIPS : 1][KEPT_ ? WIDTH / 16 : 1][4];
+    uint32 kept[KEPT ? STRIPS : 1][KEPT ? WIDTH / 16 : 1][4];
 
     __device__ __forceinline__ void start(uint32 tile_, int first_) {
         tile = tile_;
         first = first_;
         #pragma unroll
-        for (int s = 0; KEPT_ && s < STRIPS; ++s)
+        for (int s = 0; KEPT && s < STRIPS; ++s)
             #pragma unroll
             for (int k = 0; k < WIDTH / 16; ++k) read(kept[s][k], s, k);
     }
@@ -173,9 +173,9 @@ template <bool KEPT_> struct Left {
         load_matrices(words, tile + place(row, 2 * k ^ lane() / 16));
     }
     __device__ __forceinline__ void fragment(uint32 (&words)[4], int s, int k) const {
-        if (!KEPT_) return read(words, s, k);
+        if (!KEPT) return read(words, s, k);
         #pragma unroll
-        for (int i = 0; i < 4; ++i) words[i] = kept[KEPT_ ? s : 0][KEPT_ ? k : 0][i];
+        for (int i = 0; i < 4; ++i) words[i] = kept[KEPT ? s : 0][KEPT ? k : 0][i];
     }
 };
 

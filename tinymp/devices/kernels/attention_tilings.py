@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tinymp.devices.kernels.attention_forward import FORWARD
 from tinymp.devices.kernels.attention_key_gradient import KEY_GRADIENT
-from tinymp.devices.kernels.attention_products import GROUP_INSTRUCTIONS, GROUPS, WARPS
+from tinymp.devices.kernels.attention_products import BY_WARPGROUPS, BY_WARPS
 from tinymp.devices.kernels.attention_query_gradient import QUERY_GRADIENT
 from tinymp.devices.kernels.attention_tiles import FRAGMENTS, INSTRUCTIONS, TILES
 from tinymp.devices.kernels.template import filled
@@ -112,10 +112,10 @@ def tiling(name: str, head: int, capability: int) -> Tiling:
 
 def source(name: str, dtype: Any, mode: str, head: int, how: Tiling) -> str:
     """CUDA C++ of one of the `KINDS`, for heads of `head` elements."""
-    products = [GROUP_INSTRUCTIONS, GROUPS] if how.team == 4 else [WARPS]
-    text = [f'#define TYPE "{TYPES[dtype.name]}"', INSTRUCTIONS, TILES, FRAGMENTS, *products]
+    products = BY_WARPGROUPS if how.team == 4 else BY_WARPS
+    pieces = [INSTRUCTIONS, TILES, FRAGMENTS, products, KINDS[name].text]
     return filled(
-        "\n".join([*text, KINDS[name].text]),
+        "\n".join([f'#define TYPE "{TYPES[dtype.name]}"', *pieces]),
         Format=dtype,
         MODE=mode,
         HEAD=head,
