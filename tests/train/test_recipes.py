@@ -44,7 +44,7 @@ def test_what_makes_no_sense_is_refused(given: dict[str, object], message: str) 
 
 
 def test_defaults_are_shown_with_their_exceptions() -> None:
-    assert defaults("epochs") == "30, convnet 8, spelling 6, text 10, gpt2-shape 33"
-    assert defaults("hidden") == "128,64, convnet 16,32"
-    assert defaults("batch_size") == "32, gpt2-shape 8"
+    assert defaults("epochs") == "30; convnet 8; spelling 6; text 10; gpt2-shape 33"
+    assert defaults("hidden") == "128,64; convnet 16,32"
+    assert defaults("batch_size") == "32; gpt2-shape 8"
     assert defaults("seed") == "0"

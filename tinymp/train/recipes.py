@@ -63,14 +63,14 @@ def recipe(given: Mapping[str, Any]) -> Configuration:
 
 
 def defaults(name: str) -> str:
-    """The values of a setting that is not given, for people: "30, text 10, convnet 8"."""
+    """The values of a setting that is not given, for people: "30; convnet 8; text 10"."""
     general = getattr(Configuration, name)
     differing = {
         (model if len(MODELS[data]) > 1 else data): settings[name]
         for (data, model), settings in RECIPES.items()
         if settings.get(name, general) != general
     }
-    return ", ".join([_shown(general), *(f"{who} {_shown(x)}" for who, x in differing.items())])
+    return "; ".join([_shown(general), *(f"{who} {_shown(x)}" for who, x in differing.items())])
 
 
 def _shown(value: Any) -> str:
