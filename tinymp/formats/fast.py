@@ -11,7 +11,7 @@ them fast:
   used again, by in-place operators and by every block: a fresh one has to be mapped into memory.
   Constants are arrays without axes: NumPy starts an operation with them in 0.3 µs, with a Python
   integer in 0.6.
-- A small array is one block, and what costs there is the number of calls.
+- A small array is one block, where calls are what costs. A long one is shared out among threads.
 - ``argmax`` is the cheapest question to a block. It needs no buffer, never warns, and takes NaN for
   larger than everything.
 """
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymp.devices.threads import share
 from tinymp.formats.dtype import DType, bfloat16, float16, float32, float64
 from tinymp.formats.quiet import quietly
 from tinymp.formats.rule import decode_rule, encode_rule, value_type
@@ -36,10 +37,8 @@ BlockEncoder = Callable[[Array, Any, Array, Any], None]
 # Given a block of words, fill the block of values.
 BlockDecoder = Callable[[Array, Array], None]
 
-# A block of values, one of words and the buffers take 450 KiB: a second-level cache.
-BLOCK = 1 << 15
+BLOCK = 1 << 15  # of values, of words and the buffers take 450 KiB: a second-level cache
 RULE_BLOCK = 1 << 13  # the rule has more buffers, of 8 bytes an element
-_NO_BUFFERS = (None, None)
 
 
 def encode_fast(
@@ -58,30 +57,38 @@ def encode_fast(
     x, out = values.ravel(order), storage.ravel(order).view(dtype.words)
     random = None if random_words is None else random_words.ravel()
     if 0 < x.size <= BLOCK:
-        encode_block(x, random, out, _NO_BUFFERS)
+        encode_block(x, random, out, (None, None))
         return storage
-    buffers = np.empty((2, BLOCK), np.uint32)
-    for start in range(0, x.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        part = None if random is None else random[block]
-        encode_block(x[block], part, out[block], buffers[:, : x.size - start])
+
+    def encode_part(begin: int, end: int) -> None:
+        buffers = np.empty((2, BLOCK), np.uint32)
+        for start in range(begin, end, BLOCK):
+            block = slice(start, min(start + BLOCK, end))
+            part = None if random is None else random[block]
+            encode_block(x[block], part, out[block], buffers[:, : end - start])
+
+    share(encode_part, x.size, BLOCK)
     return storage
 
 
 def decode_fast(words: Array, dtype: DType) -> Array:
     """Return ``decode_rule`` of a NumPy array of words or storage, by the fastest spelling."""
-    if dtype.storage == value_type(dtype):
-        return words.view(dtype.storage)
+    wanted, order = value_type(dtype), _order_of_memory(words)
+    if dtype.storage == wanted:
+        return words.view(wanted)
     decode_block = _block_decoder(dtype)
-    order = _order_of_memory(words)
-    values = np.empty_like(words, value_type(dtype), order)
+    values = np.empty_like(words, wanted, order)
     word, out = words.ravel(order), values.ravel(order)
     if 0 < word.size <= BLOCK:
         decode_block(word, out)
         return values
-    for start in range(0, word.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        decode_block(word[block], out[block])
+
+    def decode_part(begin: int, end: int) -> None:
+        for start in range(begin, end, BLOCK):
+            block = slice(start, min(start + BLOCK, end))
+            decode_block(word[block], out[block])
+
+    share(decode_part, word.size, BLOCK)
     return values
 
 
@@ -138,8 +145,6 @@ def _by_rule(
 
 
 # Constants of the float32 word.
-
-
 def _word(value: int) -> Array:
     return np.array(value, np.uint32)
 

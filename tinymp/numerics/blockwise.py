@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
+
+from tinymp.devices.threads import share
+from tinymp.formats.quiet import quietly
 
 Array = Any
 Rule = Callable[..., Array]
@@ -20,8 +23,9 @@ def blockwise(rule: Rule) -> Rule:
     """Let a processor carry out `rule(xp, *arrays)`, an elementwise formula, block by block.
 
     NumPy writes each intermediate result of a formula to memory and reads it again. Where those are
-    small they stay in the cache, and use the same memory each time. Results are the same: one
-    element has nothing to do with another. A GPU, where a formula is one kernel, sees no blocks.
+    small they stay in the cache, and use the same memory each time; and blocks can be shared out
+    among threads. Results are the same: one element has nothing to do with another. A GPU, where a
+    formula is one kernel, sees no blocks.
     """
 
     @wraps(rule)
@@ -32,9 +36,13 @@ def blockwise(rule: Rule) -> Rule:
         flat = [array.reshape(-1) for array in arrays]
         out = np.empty(first.shape, first.dtype)
         result = out.reshape(-1)
-        for start in range(0, first.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            result[block] = rule(xp, *[array[block] for array in flat])
+
+        def part(begin: int, end: int) -> None:
+            for start in range(begin, end, _BLOCK):
+                block = slice(start, min(start + _BLOCK, end))
+                result[block] = rule(xp, *[array[block] for array in flat])
+
+        share(partial(quietly, part), first.size, _BLOCK)
         return out
 
     return in_blocks

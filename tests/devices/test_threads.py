@@ -1,0 +1,63 @@
+"""Long arrays are shared out among threads, and every element is worked on once."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from tinymp.devices import threads
+from tinymp.devices.threads import share
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_threads", lambda: 4)
+
+
+@pytest.mark.usefixtures("four")
+@pytest.mark.parametrize("size", [0, 1, 999, 1 << 18, (1 << 19) + 1, 1_000_003, 1 << 21])
+@pytest.mark.parametrize("block", [1, 1000, 1 << 15])
+def test_every_element_belongs_to_one_part(size, block):
+    times = np.zeros(size, np.int8)
+    parts = []
+
+    def work(start, stop):
+        parts.append((start, stop))
+        times[start:stop] += 1
+
+    share(work, size, block)
+    assert (times == 1).all()
+    assert all(start % block == 0 for start, _ in parts)
+    assert len(parts) <= 4
+    assert (len(parts) > 1) == (size >= 1 << 19)
+
+
+@pytest.mark.usefixtures("four")
+def test_parts_run_at_the_same_time():
+    together = threading.Barrier(4, timeout=10)
+    share(lambda start, stop: together.wait() and None, 1 << 21, 1)
+
+
+@pytest.mark.usefixtures("four")
+def test_what_goes_wrong_in_a_thread_is_raised():
+    def work(start, stop):
+        if start:
+            raise ValueError("a part failed")
+
+    with pytest.raises(ValueError, match="a part failed"):
+        share(work, 1 << 21, 1)
+
+
+@pytest.mark.parametrize(("said", "count"), [("1", 1), ("3", 3), ("64", 4)])
+def test_the_number_of_threads_is_that_of_blas(monkeypatch: pytest.MonkeyPatch, said, count):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert threads._threads.__wrapped__() == count
+
+
+@pytest.mark.parametrize("said", ["", "0", "many"])
+def test_without_a_word_it_is_one_a_processor(monkeypatch: pytest.MonkeyPatch, said):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert threads._threads.__wrapped__() == 2

@@ -1,0 +1,45 @@
+"""Sharing out a long array among threads: NumPy computes without holding the interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+# Elements from which a thread more is worth waking: their work takes some 100 µs, waking it 30.
+_LONG = 1 << 18
+_MOST = 4  # threads; the memory has no more to give
+
+
+def share(work: Callable[[int, int], None], size: int, block: int) -> None:
+    """Call `work(start, stop)` for parts that cover 0 ... size - 1 once, the long ones in threads.
+
+    Parts begin at multiples of `block`. There are as many threads as BLAS has: as OMP_NUM_THREADS
+    says, or one a processor.
+    """
+    count = min(_threads(), max(1, size // _LONG))
+    if count == 1:
+        work(0, size)
+        return
+    part = -(-size // (count * block)) * block
+    starts = range(part, size, part)
+    others = [_pool().submit(work, start, min(start + part, size)) for start in starts]
+    work(0, part)
+    for other in others:
+        other.result()
+
+
+@cache
+def _threads() -> int:
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(_MOST, int(said) if said.isdecimal() and int(said) else os.cpu_count() or 1)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_MOST - 1, thread_name_prefix="tinymp")
+
+
+if hasattr(os, "register_at_fork"):  # a child process inherits the pool, but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
