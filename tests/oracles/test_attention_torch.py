@@ -14,6 +14,7 @@ from tinymp.nn import functional as F
 from tinymp.testing import check_operation, pytorch_oracle, unit_roundoff
 
 torch = pytest.importorskip("torch")
+from tinymp.testing.draws import Draws  # noqa: E402
 
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 a = np.abs
@@ -68,8 +69,9 @@ def test_against_pytorch(dtype: Any, data: Any) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     kind = data.draw(st.sampled_from(["none", "causal", "bool", "float"]))
     scale = data.draw(st.sampled_from([None, 0.75]))
+    draws = Draws(data, dtype)  # for the layouts in memory
     q, k, v = (
-        mp.tensor(rng.standard_normal((*front, *shape)), dtype, requires_grad=True)
+        draws.laid_out(rng.standard_normal((*front, *shape)))
         for shape in ((length, features), (keys, features), (keys, width))
     )
     mask = None

@@ -29,6 +29,7 @@ from tinymp.testing.draws import Call, Draws, check_call  # noqa: E402
 F = torch.nn.functional
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 INF, NAN = float("inf"), float("nan")
+EXAMPLES = settings.default.max_examples // 25  # of each function in each dtype: 4, or 40
 Draw = Callable[[Draws], Call]
 
 
@@ -968,7 +969,7 @@ def test_no_function_is_left_out() -> None:
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore:reduction:UserWarning")  # PyTorch regrets its kl_div's
-@settings(max_examples=6)
+@settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_values_and_gradients(name: str, dtype: Any, data: Any) -> None:
     draws = Draws(data, dtype)
@@ -1012,7 +1013,7 @@ LEFT_OUT: dict[str, tuple[str, Callable[[float], bool]]] = {
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore:reduction:UserWarning")
-@settings(max_examples=3)
+@settings(max_examples=EXAMPLES // 2)
 @given(data=st.data())
 def test_at_the_edges(name: str, dtype: Any, data: Any) -> None:
     """Infinities, NaN, zeros of either sign, subnormals and large numbers among the others."""
