@@ -188,3 +188,19 @@ def test_products_with_zeros(zeros: int) -> None:
     x.data[:zeros] = 0
     x.prod().backward()
     assert x.grad.tolist() == [[15, 10, 6], [15, 0, 0], [0, 0, 0]][zeros]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("shape", [(1,), (40, 3, 50)])
+def test_equal_elements_keep_their_order(shape, descending):
+    """Few values, NaNs and zeros of both signs among them: places decide."""
+    values = np.array([-np.inf, -1.5, -0.0, 0.0, 1e-40, 2.0, np.inf, np.nan, -np.nan], np.float32)
+    x = values[np.random.default_rng(0).integers(0, len(values), shape)]
+    ours, theirs = mp.tensor(x), torch.tensor(x)
+    expected = torch.sort(theirs, dim=-1, descending=descending, stable=True).indices.numpy()
+    np.testing.assert_array_equal(ours.argsort(-1, descending).numpy(), expected)
+    for k in (0, 1, shape[-1] // 3, shape[-1]):
+        chosen = ours.topk(k, -1, largest=descending).indices.numpy()
+        np.testing.assert_array_equal(chosen, expected[..., :k])
+    along_first = torch.sort(theirs, dim=0, stable=True).indices.numpy()
+    np.testing.assert_array_equal(ours.argsort(0).numpy(), along_first)
