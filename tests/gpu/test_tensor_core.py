@@ -102,28 +102,30 @@ def test_large_products_are_plain_chains(hopper, dtype, m, n, k, regime):
 # Small outputs beside long inner dimensions, as gradients of weights have them.
 SPLIT = [
     (64, 64, 2048), (64, 64, 4096), (64, 64, 8192), (64, 64, 16384), (128, 128, 4096),
-    (256, 256, 4096), (256, 256, 8192), (512, 512, 8192), (16, 16, 4096), (768, 64, 8192),
+    (256, 256, 4096), (256, 256, 8192), (512, 512, 8192), (16, 16, 4096), (1, 1000, 4096),
+    (128, 10, 1440), (64, 1024, 8192),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("m", "n", "k"), SPLIT)
 def test_split_products_are_chains_added_in_order(hopper, dtype, m, n, k):
-    """Into how many parts is asked of cuBLAS itself; the rest is the model's."""
+    """How long the parts are is asked of cuBLAS itself; the rest is the model's."""
 
     def multiply(a, b):
         stored = (hopper.asarray(np.ascontiguousarray(x).view(dtype.storage)) for x in (a, b))
         return hopper.to_numpy(hopper.matmul_words(*stored, dtype))
 
     found = parts_of(multiply, m, n, k, dtype)
-    print(f"\n{dtype.name} {m}×{n}×{k}: {len(found)} parts of {found[0].stop}")
-    assert found == parts(k, len(found))
+    length = found[0].stop
+    print(f"\n{dtype.name} {m}×{n}×{k}: {len(found)} parts of {length}")
+    assert found == parts(k, length)
     seed = randbits(32)
     rng = np.random.default_rng(seed)
     for regime in ("normal", "wide", "cancel", "special"):
         a, b = operand(rng, (m, k), dtype, regime), operand(rng, (k, n), dtype, regime, left=False)
         rows, columns = (rng.choice(x, min(x, 64), False) for x in (m, n))
         theirs = np.ascontiguousarray(multiply(a, b)[np.ix_(rows, columns)])
-        ours = tensor_core_matmul(a[rows], b[:, columns], dtype, splits=len(found))
+        ours = tensor_core_matmul(a[rows], b[:, columns], dtype, part=length)
         nan = np.isnan(theirs)  # what a sum of parts makes of NaN is an ordinary addition's
         same = (ours.view(np.uint32) == theirs.view(np.uint32)) | (nan & np.isnan(ours))
         assert same.all(), f"seed {seed}: {(~same).sum()} of {same.size} differ, {regime}"

@@ -13,33 +13,30 @@ from tinymp.numerics.tensor_core import parts
 two_bytes = pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
 
 
-def split(dtype, splits):
-    return lambda a, b: tensor_core_matmul(a, b, dtype, splits=splits)
+def in_parts(dtype, length):
+    return lambda a, b: tensor_core_matmul(a, b, dtype, part=length)
 
 
 @two_bytes
 @pytest.mark.parametrize(
-    ("m", "n", "k", "splits"),
-    [(8, 8, 512, 1), (8, 4, 1000, 3), (3, 9, 1437, 4), (1, 5, 300, 2), (4, 4, 20, 1), (4, 4, 7, 1)],
-)
-def test_parts_are_found(dtype, m, n, k, splits):
-    assert parts_of(split(dtype, splits), m, n, k, dtype) == parts(k, splits)
+    ("m", "n", "k", "length"),
+    [
+        (8, 8, 512, 512), (8, 4, 1000, 384), (3, 9, 1437, 480), (1, 5, 300, 192), (4, 4, 20, 20),
+        (4, 4, 7, 7), (10, 3, 1440, 96),
+    ],
+)  # fmt: skip
+def test_parts_are_found(dtype, m, n, k, length):
+    assert parts_of(in_parts(dtype, length), m, n, k, dtype) == parts(k, length)
 
 
-def test_the_parts_that_were_seen_on_an_h200():
-    """Ends of the parts, asked of cuBLAS 13.1: each but the last is a multiple of 64."""
-    seen = {
-        (4096, 3): [1408, 2816, 4096],
-        (8192, 6): [1408, 2816, 4224, 5632, 7040, 8192],
-        (8192, 3): [2752, 5504, 8192],
-        (8192, 2): [4096, 8192],
-    }
-    for (k, splits), ends in seen.items():
-        assert [part.stop for part in parts(k, splits)] == ends
-    assert parts(16384, 12)[-1] == slice(15488, 16384)
-    assert parts(2048, 1) == [slice(0, 2048)]
-    assert parts(0, 1) == [slice(0, 0)]
-    with pytest.raises(ValueError, match="at least 1 part, but splits=0 was given"):
+def test_parts_have_one_length_but_for_the_last():
+    """As asking cuBLAS 13.1 on an H200 showed them."""
+    assert [part.stop for part in parts(4096, 1408)] == [1408, 2816, 4096]
+    assert [part.stop for part in parts(8192, 2752)] == [2752, 5504, 8192]
+    assert parts(16384, 1408)[-1] == slice(15488, 16384)
+    assert parts(2048, 2048) == [slice(0, 2048)]
+    assert parts(0, 5) == [slice(0, 0)]
+    with pytest.raises(ValueError, match="at least 1 term, but 0 was given"):
         parts(8, 0)
 
 
@@ -48,15 +45,15 @@ def test_parts_are_added_in_order_in_float32(dtype):
     rng = np.random.default_rng(0)
     a, b = (encode(rng.standard_normal(s), dtype, "nearest_even") for s in ((5, 400), (400, 6)))
     first, second, third = (
-        tensor_core_matmul(a[:, part], b[part], dtype) for part in parts(400, 3)
+        tensor_core_matmul(a[:, part], b[part], dtype) for part in parts(400, 150)
     )
-    found = tensor_core_matmul(a, b, dtype, splits=3)
+    found = tensor_core_matmul(a, b, dtype, part=150)
     np.testing.assert_array_equal(found, (first + second) + third)
     assert (found != tensor_core_matmul(a, b, dtype)).any()
-    stacked = tensor_core_matmul(np.stack([a, a]), b, dtype, splits=3)
+    stacked = tensor_core_matmul(np.stack([a, a]), b, dtype, part=150)
     np.testing.assert_array_equal(stacked[1], found)
-    with pytest.raises(ValueError, match=r"accumulator c and splits=3; .* never recorded"):
-        tensor_core_matmul(a, b, dtype, np.zeros((5, 6), np.float32), splits=3)
+    with pytest.raises(ValueError, match=r"accumulator c and part=150; .* never recorded"):
+        tensor_core_matmul(a, b, dtype, np.zeros((5, 6), np.float32), part=150)
 
 
 def test_another_order_is_refused():

@@ -15,7 +15,7 @@ from tinymp.formats import bfloat16, decode, encode, float16, float32
 from tinymp.numerics import accumulator, bounds, tensor_core_matmul
 from tinymp.numerics.kit import kit
 from tinymp.numerics.packed import Packed
-from tinymp.numerics.reproducible import PART, functions, sum_by_halves
+from tinymp.numerics.reproducible import PART, _padded, functions, sum_by_halves
 from tinymp.testing.exact_rounding import exact_value, exact_word
 
 HOW = accumulator("reproducible")
@@ -80,6 +80,47 @@ def test_products_of_two_bytes_are_tensor_cores_in_parts(dtype):
     assert none.tolist() == [[0] * 5] * 5
     mixed = HOW.packed_matmul(CPU, Packed(a, dtype), Packed(decode(b, dtype), float32))
     np.testing.assert_array_equal(mixed, HOW.matmul(decode(a, dtype), decode(b, dtype)))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ((64, 64), (64, 10)), ((10, 1437), (1437, 128)), ((128, 2100), (2100, 10)),
+        ((1, 7), (7, 1)), ((2, 3, 5, 70), (70, 9)), ((3, 1, 130, 20), (2, 20, 65)),
+        ((4, 0), (0, 5)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
+def test_products_of_every_shape_and_layout_are_the_same_on_every_device(dtype, x, y, device):
+    """Whatever parts cuBLAS would make of these shapes."""
+    rng = np.random.default_rng(5)
+    on = get_device(device)
+    words = [encode(rng.standard_normal(s), dtype, "nearest_even") for s in (x, y)]
+    words = [w.view(dtype.storage) for w in words]
+    here = HOW.packed_matmul(CPU, *(Packed(w, dtype) for w in words))
+    there = HOW.packed_matmul(on, *(Packed(on.asarray(w), dtype) for w in words))
+    np.testing.assert_array_equal(on.to_numpy(there).view(np.uint32), here.view(np.uint32))
+    turned = [np.ascontiguousarray(w.swapaxes(-1, -2)) for w in words]
+    there = HOW.packed_matmul(on, *(Packed(on.asarray(w), dtype).mT for w in turned))
+    np.testing.assert_array_equal(on.to_numpy(there).view(np.uint32), here.view(np.uint32))
+
+
+def test_a_matrix_is_padded_with_zeros():
+    words = np.arange(1, 16, dtype=np.uint16).reshape(3, 5)
+    padded = _padded(np, words)
+    assert padded.shape == (64, 64)
+    assert (padded[:3, :5] == words).all()
+    assert padded.sum() == words.sum()
+    assert _padded(np, np.zeros((64, 65))).shape == (64, 128)
+
+
+def test_padding_changes_no_bit():
+    rng = np.random.default_rng(6)
+    a, b = (rng.integers(0, 1 << 16, s, dtype=np.uint16) for s in ((5, 30), (30, 7)))
+    whole = tensor_core_matmul(_padded(np, a), _padded(np, b), float16)[:5, :7]
+    np.testing.assert_array_equal(
+        whole.view(np.uint32), tensor_core_matmul(a, b, float16).view(np.uint32)
+    )
 
 
 def test_functions_are_correctly_rounded():

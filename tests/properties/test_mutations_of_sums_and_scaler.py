@@ -133,13 +133,13 @@ def fixed_order(module, altered):
 def order(module, altered):
     """Parts of an inner dimension: found again, and refused where they are none."""
 
-    for m, n, k, splits in ((4, 3, 300, 2), (2, 5, 1437, 4), (3, 3, 64, 1), (2, 2, 16, 1)):
+    for m, n, k, length in ((4, 3, 300, 192), (2, 5, 1437, 368), (3, 3, 64, 64), (2, 2, 16, 16)):
 
-        def multiply(a, b, shape=((m, k), (k, n)), splits=splits):
+        def multiply(a, b, shape=((m, k), (k, n)), length=length):
             assert (a.shape, b.shape) == shape
-            return tensor_core_matmul(a, b, float16, splits=splits)
+            return tensor_core_matmul(a, b, float16, part=length)
 
-        assert module.parts_of(multiply, m, n, k, float16) == parts(k, splits)
+        assert module.parts_of(multiply, m, n, k, float16) == parts(k, length)
 
     def interleaved(a, b):
         return tensor_core_matmul(a[:, ::2], b[::2], float16) + tensor_core_matmul(
@@ -165,11 +165,11 @@ def order(module, altered):
 
 def splitting(module, altered):
     """Parts as cuBLAS makes them, added in order."""
-    assert [part.stop for part in module.parts(4096, 3)] == [1408, 2816, 4096]
-    assert [part.stop for part in module.parts(100, 1)] == [100]
+    assert [part.stop for part in module.parts(4096, 1408)] == [1408, 2816, 4096]
+    assert [part.stop for part in module.parts(100, 100)] == [100]
     rng = np.random.default_rng(2)
     a, b = (rng.standard_normal((4, 200)).astype(np.float16) for _ in "ab")
-    found = module.tensor_core_matmul(a, b.T, float16, splits=3)
+    found = module.tensor_core_matmul(a, b.T, float16, part=128)
     cuts = slice(0, 128), slice(128, 200)
     first, second = (tensor_core_matmul(a[:, cut], b.T[cut], float16) for cut in cuts)
     assert (found == first + second).all()
@@ -269,8 +269,8 @@ MUTATIONS = [
     (fixed_order, REPRODUCIBLE, "x[half : 2 * half]", "x[-half:]"),
     (fixed_order, REPRODUCIBLE, "if len(x) % 2 else pairs", "if False else pairs"),
     (fixed_order, REPRODUCIBLE, "if len(x) == 0:", "if len(x) < 0:"),
-    (fixed_order, REPRODUCIBLE, "else total + part", "else part + 0 * total"),
-    (fixed_order, REPRODUCIBLE, "PART = 1024", "PART = 2048"),
+    (fixed_order, REPRODUCIBLE, "x.dtype, part=PART", "x.dtype"),
+    (fixed_order, REPRODUCIBLE, "PART, TILE = 1024", "PART, TILE = 2048"),
     (fixed_order, REPRODUCIBLE, "float32, np.float64)", "float32, np.float32)"),
     (
         fixed_order,
@@ -284,7 +284,7 @@ MUTATIONS = [
     (order, ORDER, "if (met != np.minimum(steps", "if (met < np.minimum(steps"),
     (order, ORDER, "by_rows, found = m >= n, []", "by_rows, found = True, []"),
     (order, ORDER, "huge, minus\n", "huge, huge\n"),
-    (splitting, TENSOR_CORE, "length += -length % 64", "length += -length % 16"),
+    (splitting, TENSOR_CORE, "min(start + length, k)", "start + length"),
     (splitting, TENSOR_CORE, "total = total + product", "total = product + 0 * total"),
     (scaler, SCALER, "None if check.found_inf else optimizer.step", "optimizer.step"),
     (scaler, SCALER, "outputs * self._state.scale", "outputs * 1.0"),

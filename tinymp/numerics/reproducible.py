@@ -26,13 +26,13 @@ from tinymp.devices import Device, device_of
 from tinymp.formats import dtype_of, float32, pack, unpack
 from tinymp.numerics.packed import Packed
 from tinymp.numerics.summation import Products, adder, sequential
-from tinymp.numerics.tensor_core import tensor_core_matmul
+from tinymp.numerics.tensor_core import parts, tensor_core_matmul
 
 Array = Any
 
-#: Terms that tensor cores add up in one go: an inner dimension of this length was never seen to be
-#: split by cuBLAS.
-PART = 1024
+#: Terms that tensor cores add up in one go. cuBLAS was never seen to cut so short a product into
+#: parts of its own where all lengths are multiples of TILE (`tensor_core` has a table).
+PART, TILE = 1024, 64
 
 _FUNCTIONS = (
     "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "arcsin", "arccos",
@@ -67,16 +67,25 @@ def product_in_parts(device: Device, x: Packed, y: Packed) -> Array:
 
     On the CPU a part has the bits of Hopper's tensor cores; a GPU makes it on its own.
     """
-    a, b, k = x.storage, y.storage, x.shape[-1]
-    total: Array = None
-    for start in range(0, max(k, 1), PART):
-        terms = slice(start, start + PART)
-        if device.multiplies_words:
-            part = device.matmul_words(a[..., terms], b[..., terms, :], x.dtype)
-        else:
-            part = tensor_core_matmul(a[..., terms], b[..., terms, :], x.dtype)
-        total = part if total is None else total + part
-    return total
+    if not device.multiplies_words:
+        return tensor_core_matmul(x.storage, y.storage, x.dtype, part=PART)
+    xp, stack = device.xp, np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    a = xp.broadcast_to(x.storage, (*stack, *x.shape[-2:]))
+    b = xp.broadcast_to(y.storage, (*stack, *y.shape[-2:]))
+    out = xp.zeros((*stack, x.shape[-2], y.shape[-1]), np.float32)
+    for index in np.ndindex(stack):
+        for part in parts(x.shape[-1], PART):
+            left, right = (_padded(xp, m) for m in (a[index][:, part], b[index][part]))
+            product = device.matmul_words(left, right, x.dtype)
+            out[index] += product[: out.shape[-2], : out.shape[-1]]
+    return out
+
+
+def _padded(xp: Any, words: Array) -> Array:
+    """A matrix with zeros up to multiples of TILE, which change nothing in a sum of products."""
+    padded = xp.zeros([-(-length // TILE) * TILE for length in words.shape], words.dtype)
+    padded[: words.shape[0], : words.shape[1]] = words
+    return padded
 
 
 def functions(xp: Any) -> dict[str, Callable[..., Array]]:

@@ -12,15 +12,22 @@ The exponent of a product is the sum of its factors' exponents, whatever carry t
 a subnormal factor counts with the smallest exponent of its format. A longer inner dimension chains
 the instructions in order: one's result is the next one's c.
 
-cuBLAS runs this chain for most shapes. Where a small output meets a long inner dimension, it splits
-that dimension into parts, so that more of the processor has work. Each part is a chain that starts
-from zero, and their results are added in float32, in order. Into how many parts a shape is split is
-cuBLAS's choice (`order.parts_of` asks a library for it); seen on an H200, cuBLAS 13.1:
+cuBLAS runs this chain for most shapes. Where a small output meets a long inner dimension, it cuts
+that dimension into parts of equal length (the last takes what is left), so that more of the
+processor has work. Each part is a chain that starts from zero, and their results are added in
+float32, in order. Into how many is cuBLAS's choice by shape, and `order.parts_of` asks a library for
+it. Seen on an H200 with cuBLAS 13.1, for float16 and bfloat16 alike:
 
-    64×64       k = 2048: 1     4096: 3     8192: 6     16384: 12
-    128×128                     4096: 3
-    256×256     k = 2048: 1     4096: 3     8192: 3
-    512×512                     4096: 2     8192: 2
+    output, k =    2560    3072    4096    8192    16384
+    16² to 128²       1       2       3       6       12    parts of ⌈k / parts⌉ terms, rounded up
+    256²              1       2       3       3        6    to a multiple of 64
+    512²              1       1       2       2        4
+    1024²             1       1       1       1
+    128×10                                   32             of 256 terms; k = 1440: 15 of 96
+    100×100                k = 4100: 33                     of 128 terms
+
+Where rows do not begin at multiples of 16 bytes, instructions of 8 products may run, which are not
+modelled here.
 
 Sources: see `architectures`; checked on the CPU against recordings of an H200.
 """
@@ -53,7 +60,7 @@ def tensor_core_matmul(
     c: Array | None = None,
     architecture: str = "hopper",
     fast_accumulation: bool = False,
-    splits: int = 1,
+    part: int | None = None,
 ) -> Array:
     """Product of two matrices of words, plus `c`, with the bits that tensor cores return.
 
@@ -69,19 +76,19 @@ def tensor_core_matmul(
             parameters and are not checked.
         fast_accumulation: for float8, stay on the tensor core throughout; otherwise the sum moves
             to an ordinary float32 after every 128 products. The 2-byte formats know no difference.
-        splits: into how many parts the inner dimension is split, as cuBLAS does it: see `parts`.
+        part: terms in each part of the inner dimension, where cuBLAS cuts it; None for one chain.
 
     Returns:
         float32 (..., m, n).
 
     Raises:
         TypeError: words of another type, or a format that the architecture does not multiply.
-        ValueError: shapes that do not fit, an unknown architecture, fewer than one part, or several
-            parts beside `c`.
+        ValueError: shapes that do not fit, an unknown architecture, a part of no terms, or a part
+            beside `c`.
     """
     dtype = dtype_of(dtype)
-    if splits != 1:
-        return _in_parts(a_words, b_words, dtype, c, architecture, fast_accumulation, splits)
+    if part is not None:
+        return _in_parts(a_words, b_words, dtype, c, architecture, fast_accumulation, part)
     core = instruction(architecture, dtype)
     a, b = decode(a_words, dtype), decode(b_words, dtype)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
@@ -102,37 +109,32 @@ def tensor_core_matmul(
     return out
 
 
-def parts(k: int, splits: int) -> list[slice]:
-    """The parts into which cuBLAS splits an inner dimension of `k` terms.
-
-    All are ⌈k / splits⌉ terms long, rounded up to a multiple of 64, but for the last, which takes
-    what is left. (So there may be fewer parts than `splits`.)
+def parts(k: int, length: int) -> list[slice]:
+    """An inner dimension of `k` terms in parts of `length`; the last takes what is left.
 
     Raises:
-        ValueError: `splits` below 1.
+        ValueError: `length` below 1.
     """
-    if splits < 1:
-        raise ValueError(f"an inner dimension has at least 1 part, but splits={splits} was given")
-    length = max(1, -(-k // splits))
-    length += -length % 64 if splits > 1 else 0
+    if length < 1:
+        raise ValueError(f"a part has at least 1 term, but {length} was given")
     return [slice(start, min(start + length, k)) for start in range(0, max(k, 1), length)]
 
 
 def _in_parts(
-    a: Array, b: Array, dtype: DType, c: Array | None, architecture: str, fast: bool, splits: int
+    a: Array, b: Array, dtype: DType, c: Array | None, architecture: str, fast: bool, length: int
 ) -> Array:
     if c is not None:
         raise ValueError(
-            f"tensor_core_matmul was given an accumulator c and splits={splits}; how a split "
-            "product starts from one was never recorded; add it afterwards"
+            f"tensor_core_matmul was given an accumulator c and part={length}; how a product in "
+            "parts starts from one was never recorded; add it afterwards"
         )
-    found = [
+    first, *others = [
         tensor_core_matmul(a[..., part], b[..., part, :], dtype, None, architecture, fast)
-        for part in parts(a.shape[-1], splits)
+        for part in parts(a.shape[-1], length)
     ]
-    total = found[0]
+    total = first
     with np.errstate(all="ignore"):
-        for product in found[1:]:
+        for product in others:
             total = total + product
     return total
 
