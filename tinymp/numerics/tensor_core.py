@@ -15,8 +15,8 @@ the instructions in order: one's result is the next one's c.
 cuBLAS runs this chain for most shapes. Where a small output meets a long inner dimension, it cuts
 that dimension into parts of equal length (the last takes what is left), so that more of the
 processor has work. Each part is a chain that starts from zero, and their results are added in
-float32, in order. Into how many is cuBLAS's choice by shape, and `order.parts_of` asks a library for
-it. Seen on an H200 with cuBLAS 13.1, for float16 and bfloat16 alike:
+float32, in order. Into how many is cuBLAS's choice by shape, and `order.parts_of` asks a library
+for it. Seen on an H200 with cuBLAS 13.1, for float16 and bfloat16 alike:
 
     output, k =    2560    3072    4096    8192    16384
     16² to 128²       1       2       3       6       12    parts of ⌈k / parts⌉ terms, rounded up
