@@ -80,6 +80,7 @@ RIGHT: dict[str, list[tuple[Any, ...]]] = {
     "randint": [(0, 5, (2, 3), mp.float16)],
     "randperm": [(5,)],
     "repeat_interleave": [(X, 2, 1)],
+    "binary_cross_entropy": [(X.sigmoid(), Y.sigmoid(), ROW, "mean")],
     "bmm": [(STACK, mp.ones(2, 3, 2))],
     "broadcast_to": [(X, (2, 2, 3))],
     "cast": [(X, mp.float16)],

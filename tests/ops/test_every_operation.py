@@ -189,6 +189,14 @@ USES: dict[str, list[Any]] = {
             POSITIVE / 2,
         ),
     ],
+    "binary_cross_entropy": [
+        (mp.ops.binary_cross_entropy, POSITIVE / 2.1, POSITIVE / 2),
+        (
+            lambda x, y: mp.ops.binary_cross_entropy(x, y, WEIGHT.to(x.dtype), "sum"),
+            POSITIVE / 2.1,
+            POSITIVE / 2,
+        ),
+    ],
     "l1_loss": [(mp.l1_loss, X, Y), (lambda x, y: mp.l1_loss(x, y, "none"), X, Y)],
     "huber_loss": [(mp.huber_loss, X, Y), (lambda x, y: mp.huber_loss(x, y, "sum", 0.5), X, Y)],
     "smooth_l1_loss": [
@@ -304,7 +312,7 @@ ALL = USES | COMPARISONS | TRUTHS
 # Uses with indices, masks or weights that live on the CPU.
 ON_CPU = (
     "where dropout cross_entropy nll_loss gather scatter_add embedding batch_norm "
-    "binary_cross_entropy_with_logits scaled_dot_product_attention"
+    "binary_cross_entropy binary_cross_entropy_with_logits scaled_dot_product_attention"
 ).split()
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 

@@ -671,7 +671,8 @@ def pair_loss(name: str, *choices: dict[str, Any]) -> Draw:
         reduction = d.one_of("mean", "sum", "none")
         low = 0.125 if name[0] in "bk" else -4.0  # the target is a probability
         second = d.plain if low > 0 else d.leaf
-        inputs = [d.leaf(shape), second(shape, low, 1.0 if low > 0 else 4.0)]
+        first = d.plain(shape, 0.125, 0.875) if name == "binary_cross_entropy" else d.leaf(shape)
+        inputs = [first, second(shape, low, 1.0 if low > 0 else 4.0)]
         if "weight" in options:
             options["weight"] = d.plain(shape[1:], 0.5, 2).detach()
         if "pos_weight" in options:
@@ -946,6 +947,7 @@ CASES: dict[str, Draw] = {
     "binary_cross_entropy_with_logits": pair_loss(
         "binary_cross_entropy_with_logits", {}, {"weight": None}, {"pos_weight": None}
     ),
+    "binary_cross_entropy": pair_loss("binary_cross_entropy", {}, {"weight": None}),
     **{n: normalised(n) for n in ("layer_norm", "rms_norm", "batch_norm", "group_norm")},
     **{f"conv{t}{n}d": convolution(f"conv{t}{n}d") for t in ("", "_transpose") for n in (1, 2)},
     **{

@@ -132,6 +132,21 @@ def test_losses_of_pairs(name: str, options: dict[str, Any], reduction: str, dty
         )
 
 
+def test_certain_answers_that_are_wrong_cost_100() -> None:
+    for x, y in ([0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]), ([1e-38, 0.5], [1.0, 0.5]):
+        ours, theirs = mp.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+        found = F.binary_cross_entropy(ours, mp.tensor(y), reduction="sum")
+        expected = t.binary_cross_entropy(theirs, torch.tensor(y), reduction="sum")
+        found.backward()
+        expected.backward()
+        np.testing.assert_allclose(found.item(), expected.item(), rtol=40 * 2.0**-24)
+        np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=40 * 2.0**-24)
+    with pytest.raises(ValueError, match="takes probabilities; use binary_cross_entropy_with_log"):
+        F.binary_cross_entropy(mp.tensor([1.5]), mp.tensor([1.0]))
+    module = nn.BCELoss(mp.tensor([2.0]), "sum")
+    assert module(mp.tensor([0.5]), mp.tensor([1.0])).item() == pytest.approx(2 * np.log(2))
+
+
 def test_losses_far_out_and_at_the_limits() -> None:
     x = mp.tensor([200.0, -200.0], requires_grad=True)
     y = torch.tensor([200.0, -200.0], requires_grad=True)

@@ -30,6 +30,7 @@ from tinymp.nn.dropout import Dropout
 from tinymp.nn.embedding import Embedding
 from tinymp.nn.linear import Identity, Linear
 from tinymp.nn.losses import (
+    BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
     HuberLoss,
@@ -63,6 +64,7 @@ __all__ = [
     "AdaptiveMaxPool2d",
     "AvgPool1d",
     "AvgPool2d",
+    "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",

@@ -74,6 +74,20 @@ class BCEWithLogitsLoss(Module):
         )
 
 
+class BCELoss(Module):
+    """Binary cross entropy of probabilities; see `functional.binary_cross_entropy`."""
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
+        self.register_buffer("weight", weight)
+        self.reduction = reduction
+
+    weight: Tensor | None
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x and y: the same shape, both from 0 to 1."""
+        return ops.binary_cross_entropy(x, y, self.weight, self.reduction)
+
+
 class MSELoss(Module):
     """(x - y)²."""
 

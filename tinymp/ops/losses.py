@@ -109,6 +109,41 @@ BCE_WITH_LOGITS = Op(
 )
 
 
+def _logs(xp: Any, x: Array) -> tuple[Array, Array]:
+    """log x and log(1 - x), at least -100, as in PyTorch: a certain mistake costs 100."""
+    return xp.maximum(xp.log(x), -100), xp.maximum(xp.log1p(-x), -100)
+
+
+def _bce_of_chances(xp: Any, x: Array, y: Array, weight: Array = None, *, reduction: str) -> Array:
+    log, complement = _logs(xp, x)
+    losses = -(y * log + (1 - y) * complement)
+    return reduced(xp, losses if weight is None else losses * weight, reduction)
+
+
+def _bce_of_chances_x(
+    xp: Any, g: Array, x: Array, y: Array, weight: Array, reduction: str
+) -> Array:
+    slope = (x - y) / xp.maximum(x * (1 - x), 1e-12)
+    return spread(g, x.size, reduction) * (slope if weight is None else slope * weight)
+
+
+def _bce_of_chances_y(xp: Any, g: Array, x: Array, weight: Array, reduction: str) -> Array:
+    log, complement = _logs(xp, x)
+    slope = complement - log
+    return spread(g, x.size, reduction) * (slope if weight is None else slope * weight)
+
+
+BCE = Op(
+    "binary_cross_entropy",
+    _bce_of_chances,
+    x=_bce_of_chances_x,
+    y=_bce_of_chances_y,
+    result="float",
+    autocast="float32",
+    accumulates="forward",
+)
+
+
 def _kl_div(xp: Any, x: Array, y: Array, *, log_target: bool, reduction: str) -> Array:
     if log_target:
         return reduced(xp, xp.exp(y) * (y - x), reduction)
@@ -203,7 +238,37 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     _check_pair(x, y, reduction, name)
-    for role, factor in (("weight", weight), ("pos_weight", pos_weight)):
+    _check_factors(name, x, weight=weight, pos_weight=pos_weight)
+    return apply(BCE_WITH_LOGITS, x, y, weight, pos_weight, reduction=reduction)
+
+
+def binary_cross_entropy(
+    x: Tensor, y: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """-y·log x - (1 - y)·log(1 - x), times `weight`, of probabilities `x`; logarithms are ≥ -100.
+
+    Where `x` is a sigmoid take `binary_cross_entropy_with_logits`: a sigmoid of 2 bytes is 1 for
+    every logit above 8 (float16) or 6 (bfloat16), and what it was is lost. (PyTorch refuses this
+    one under autocast.)
+
+    Raises:
+        ValueError: shapes that differ or do not broadcast, an unknown reduction, an `x` outside
+            [0, 1].
+    """
+    name = "binary_cross_entropy"
+    _check_pair(x, y, reduction, name)
+    _check_factors(name, x, weight=weight)
+    values = x._values()
+    if ((values < 0) | (values > 1)).any():
+        raise ValueError(
+            f"{name} was given a number outside [0, 1]; it takes probabilities; use "
+            "binary_cross_entropy_with_logits for logits"
+        )
+    return apply(BCE, x, y, weight, reduction=reduction)
+
+
+def _check_factors(name: str, x: Tensor, **factors: Tensor | None) -> None:
+    for role, factor in factors.items():
         if factor is not None and (
             factor.ndim > x.ndim
             or any(n not in (1, m) for n, m in zip(factor.shape[::-1], x.shape[::-1], strict=False))
@@ -212,7 +277,6 @@ def binary_cross_entropy_with_logits(
                 f"{name} was given a {role} of shape {factor.shape} for logits of shape {x.shape}; "
                 "it must broadcast to them"
             )
-    return apply(BCE_WITH_LOGITS, x, y, weight, pos_weight, reduction=reduction)
 
 
 def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
