@@ -133,6 +133,7 @@ RIGHT: dict[str, list[tuple[Any, ...]]] = {
     "roll": [(X, (1, 2), (0, 1))],
     "scaled_dot_product_attention": [(STACK, STACK, STACK, mp.ones(2, 2), 0.0, False, 0.5)],
     "scatter_add": [(X, 1, ALONG, Y)],
+    "self_attention": [(mp.ones(1, 2, 3, 1, 2), False, 0.0, 0.5)],
     "smooth_l1_loss": [(X, Y, "sum", 0.5)],
     "softplus": [(X, 1.0, 20.0)],
     "split": [(X, [1, 2], 1)],

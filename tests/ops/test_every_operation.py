@@ -38,6 +38,12 @@ def dropped_attention(q: Any, k: Any) -> Any:
     return mp.scaled_dot_product_attention(q, k, k, dropout_p=0.4)
 
 
+def dropped_self_attention(x: Any) -> Any:
+    """Self-attention with dropout, from the same state of the generator."""
+    mp.manual_seed(1)
+    return mp.self_attention(x.reshape(1, 2, 3, 1, 2), dropout_p=0.4)
+
+
 def transferred(x: Any) -> Any:
     """A transfer to where it already is: the operation itself, without a second device."""
     return mp.autograd.apply(TRANSFER, x, device=x.device, source=x.device)
@@ -272,6 +278,10 @@ USES: dict[str, list[Any]] = {
         (lambda q, k: mp.scaled_dot_product_attention(q, k, k[:, :2], WEIGHT), X, SQUARE),
         (dropped_attention, X, Y),
     ],
+    "self_attention": [
+        (lambda x: mp.self_attention(x.reshape(1, 2, 3, 1, 2), is_causal=True), X),
+        (dropped_self_attention, X),
+    ],
     "reshape": [(lambda x: x.reshape(4, -1), X), (lambda x: x.T.flatten(), X)],
     "permute": [(lambda x: x.reshape(3, 2, 2).permute(2, 0, 1), X), (lambda x: x.mT, X)],
     "expand": [(lambda x: x.expand(2, 3, 4), COLUMN), (lambda x: x.expand(3, -1), ROW)],
@@ -312,7 +322,8 @@ ALL = USES | COMPARISONS | TRUTHS
 # Uses with indices, masks or weights that live on the CPU.
 ON_CPU = (
     "where dropout cross_entropy nll_loss gather scatter_add embedding batch_norm "
-    "binary_cross_entropy binary_cross_entropy_with_logits scaled_dot_product_attention"
+    "binary_cross_entropy binary_cross_entropy_with_logits scaled_dot_product_attention "
+    "self_attention"
 ).split()
 FLOATS = [mp.float64, mp.float32, mp.float16, mp.bfloat16]
 

@@ -958,9 +958,9 @@ CASES: dict[str, Draw] = {
 }
 #: Tested in files of their own: attention, what makes tensors, and answers of true or false.
 ELSEWHERE = set(
-    "scaled_dot_product_attention allclose arange bernoulli equal eye from_numpy full full_like "
-    "linspace multinomial ones ones_like rand rand_like randint randn randn_like randperm tensor "
-    "zeros zeros_like".split()
+    "scaled_dot_product_attention self_attention allclose arange bernoulli equal eye from_numpy "
+    "full full_like linspace multinomial ones ones_like rand rand_like randint randn randn_like "
+    "randperm tensor zeros zeros_like".split()
 )
 
 

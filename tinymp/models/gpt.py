@@ -30,23 +30,18 @@ class CausalSelfAttention(Module):
     def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """x: (b, t, width); with a cache, the positions that follow those in it."""
         b, t, width = x.shape
-        # (b, t, 3·width) → three of (b, heads, t, features)
-        split = self.query_key_value(x).reshape(b, t, 3, self.heads, width // self.heads)
-        query, key, value = (split[:, :, i].transpose(1, 2) for i in range(3))
-        is_past = None
-        if cache is not None:
+        p = self.dropout.p if self.training else 0.0
+        packed = self.query_key_value(x).reshape(b, t, 3, self.heads, width // self.heads)
+        if cache is None:
+            gathered = F.self_attention(packed, is_causal=True, dropout_p=p)
+        else:
+            query, key, value = (packed[:, :, i].transpose(1, 2) for i in range(3))
             key, value = cache.append(key, value)
             # The queries are the last t positions: the first of them sees all but t - 1 keys.
             is_past = tril(ones(t, len(cache), dtype=bool_, device=x.device), len(cache) - t)
-        gathered = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=is_past,
-            is_causal=is_past is None,
-            dropout_p=self.dropout.p if self.training else 0.0,
-        )
-        out: Tensor = self.dropout(self.projection(gathered.transpose(1, 2).reshape(b, t, width)))
+            found = F.scaled_dot_product_attention(query, key, value, is_past, dropout_p=p)
+            gathered = found.transpose(1, 2)
+        out: Tensor = self.dropout(self.projection(gathered.reshape(b, t, width)))
         return out
 
 

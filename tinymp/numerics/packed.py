@@ -38,11 +38,11 @@ class Packed:
     @property
     def mT(self) -> Packed:
         """The matrix transposed (the last two axes swapped), without a copy."""
-        return self._seen(_transposed)
+        return self.seen(_transposed)
 
     def reshape(self, *shape: int) -> Packed:
         """The same words in another shape."""
-        return self._seen(lambda array: array.reshape(shape))
+        return self.seen(lambda array: array.reshape(shape))
 
     def values(self) -> Array:
         """Decoded values: float32, or float64 for a float64 matrix."""
@@ -54,7 +54,8 @@ class Packed:
                 self._values = view(origin.values())
         return self._values
 
-    def _seen(self, view: Callable[[Array], Array]) -> Packed:
+    def seen(self, view: Callable[[Array], Array]) -> Packed:
+        """The words as `view` shows them: a function of an array that only moves its elements."""
         seen = Packed(view(self.storage), self.dtype)
         if self.dtype.itemsize < 4:  # else the storage is the values
             seen._origin = self, view

@@ -166,6 +166,7 @@ from tinymp.ops.reductions import (
 )
 from tinymp.ops.sampling import bernoulli, multinomial, rand_like, randint, randn_like, randperm
 from tinymp.ops.scans import cumprod, cumsum
+from tinymp.ops.self_attention import self_attention
 from tinymp.ops.shape import (
     broadcast_to,
     cat,
@@ -205,7 +206,8 @@ __all__ = [
     "one_hot", "ones", "ones_like", "outer", "pad", "permute", "pow", "prod", "rand",
     "rand_like", "randint", "randn", "randn_like", "randperm", "reciprocal", "relu", "relu6",
     "remainder", "repeat_interleave", "reshape", "rms_norm", "roll", "round", "rsqrt",
-    "scaled_dot_product_attention", "scatter_add", "selu", "sigmoid", "sign", "silu", "sin",
+    "scaled_dot_product_attention", "scatter_add", "self_attention", "selu",
+    "sigmoid", "sign", "silu", "sin",
     "sinh", "smooth_l1_loss", "softmax", "softplus", "sort", "split", "sqrt", "square",
     "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swapdims", "t", "take_along_dim",
     "tan", "tanh", "tensor", "tile", "to", "topk", "trace", "transpose", "tril", "triu",

@@ -26,7 +26,7 @@ def _packed(values: Array, dtype: DType, rounding: RoundingState) -> Packed:
     return Packed(rounded(values, dtype, rounding), dtype)
 
 
-def _attention(
+def attention_rule(
     xp: Any,
     query: Packed,
     key: Packed,
@@ -39,6 +39,7 @@ def _attention(
     p: float,
     rounding: RoundingState,
 ) -> Any:
+    """softmax(query·keyᵀ·scale)·value, and the weights as they are kept."""
     scores = xp.matmul(query, key.mT)
     scores *= scale
     if mask is not None:
@@ -58,7 +59,7 @@ def _attention(
     return out, rounded(weights, dtype, rounding)
 
 
-def _gradients(
+def attention_gradients(
     xp: Any,
     g: Packed,
     query: Packed,
@@ -83,8 +84,8 @@ def _gradients(
 
 ATTENTION = Op(
     "scaled_dot_product_attention",
-    _attention,
-    together={("query", "key", "value"): _gradients},
+    attention_rule,
+    together={("query", "key", "value"): attention_gradients},
     forward_on="packed",
     residuals=("weights",),
     autocast="lower",
@@ -123,13 +124,7 @@ def scaled_dot_product_attention(
     in Dao et al., FlashAttention (arXiv 2205.14135), appendix B.2.
     """
     name = "scaled_dot_product_attention"
-    check_tensors(name, query, key, value)
-    for x in (query, key, value):
-        if not x.dtype.is_float or x.dtype.bits <= 8:
-            raise TypeError(
-                f"{name} was given {x.dtype.name}; it takes floats of more than 8 bits; convert "
-                "it first, for example with .to(tinymp.float16)"
-            )
+    check_wide_floats(name, query, key, value)
     shapes = (query.shape, key.shape, value.shape)
     if (
         min(map(len, shapes)) < 2
@@ -142,10 +137,7 @@ def scaled_dot_product_attention(
         )
     if attn_mask is not None and is_causal:
         raise ValueError(f"{name} was given a mask and is_causal=True; put both into the mask")
-    if not 0 <= dropout_p < 1:
-        raise ValueError(
-            f"{name} was given dropout_p={dropout_p}; it is a probability, from 0 to below 1"
-        )
+    check_dropout(name, dropout_p)
     if attn_mask is not None and attn_mask.dtype is not bool_:
         attn_mask = cast(attn_mask.detach(), query.dtype)
     keep = None
@@ -165,3 +157,20 @@ def scaled_dot_product_attention(
         p=dropout_p,
         rounding=active_rounding(),
     )
+
+
+def check_wide_floats(name: str, *operands: Tensor) -> None:
+    """Refuse what attention does not take: integers and 8-bit floats."""
+    check_tensors(name, *operands)
+    for x in operands:
+        if not x.dtype.is_float or x.dtype.bits <= 8:
+            raise TypeError(
+                f"{name} was given {x.dtype.name}; it takes floats of more than 8 bits; convert "
+                "it first, for example with .to(tinymp.float16)"
+            )
+
+
+def check_dropout(name: str, p: float) -> None:
+    """Refuse a dropout that is no probability."""
+    if not 0 <= p < 1:
+        raise ValueError(f"{name} was given dropout_p={p}; it is a probability, from 0 to below 1")

@@ -55,7 +55,8 @@ class DeviceLoop:
     @staticmethod
     def serves(training: Training) -> str | None:
         """Why a training is to run by `train_step`; None if a DeviceLoop can do it."""
-        if training.scaler.is_enabled() and not training.policy.masters:
+        narrow = training.policy.param.itemsize < 4
+        if training.scaler.is_enabled() and narrow and not training.policy.masters:
             return "the gradients of 2-byte parameters without masters are unscaled in 2 bytes"
         with training.policy.rounding_context():
             return refusal(training.masters, training.optimizer, training.scaler)

@@ -83,11 +83,13 @@ def attention_backward(
     causal: bool,
     scale: float,
     targets: tuple[Target | None, ...],
+    into: list[Array] | None = None,
 ) -> Any:
     """Gradients with respect to query, key and value, as storage, from what forward has left.
 
     g: (B, H, L, E), in any layout; out, logsumexp: what `attention_forward` returned for the same
-    operands. The three are computed together, whichever are wanted.
+    operands. The three are computed together, whichever are wanted, and written `into` arrays of
+    their shapes, if those are given.
     """
     import cupy
 
@@ -102,7 +104,7 @@ def attention_backward(
     operands = [_stack(x) for x in (slope, q, k, v)]
     if not all(operands):
         return NotImplemented
-    dq, dk, dv = (_empty(x.shape, x.dtype) for x in (q, k, v))
+    dq, dk, dv = into or (_empty(x.shape, x.dtype) for x in (q, k, v))
     by_query, by_key = (
         _launch(name, *target, q.shape[-1], capability(device), device)
         for name in ("attention_query_gradient", "attention_key_gradient")

@@ -24,6 +24,16 @@ class Matrices(NamedTuple):
     storage: Any
     dtype: Any
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the stack."""
+        return tuple(self.storage.shape)
+
+    @property
+    def mT(self) -> Matrices:
+        """The matrices transposed, without a copy."""
+        return Matrices(self.storage.swapaxes(-1, -2), self.dtype)
+
 
 def attention(
     query: Any,
@@ -95,6 +105,63 @@ def attention_gradients(
         rounded_product(turned, query.storage, query.dtype),
         rounded_product(weights.swapaxes(-1, -2), g.storage, g.dtype),
     )
+
+
+def self_attention(
+    query_key_value: Any,
+    keep: Any = None,
+    *,
+    causal: bool,
+    scale: float,
+    p: float,
+    rounding: Any,
+    target: Target,
+) -> Any:
+    """`attention` of the three parts of (b, t, 3, heads, features), read where they lie."""
+    query, key, value = _parts(query_key_value)
+    how: dict[str, Any] = {"causal": causal, "scale": scale, "target": target}
+    found = attention(query, key, value, None, keep, p=p, rounding=rounding, **how)
+    if found is NotImplemented:
+        return NotImplemented
+    out, *kept = found
+    return out.swapaxes(1, 2), *kept
+
+
+def self_attention_gradient(
+    g: Any,
+    query_key_value: Any,
+    out: Any,
+    weights: Any,
+    logsumexp: Any,
+    causal: bool,
+    scale: float,
+    *,
+    targets: tuple[Target | None],
+) -> Any:
+    """Storage of the gradient of all three parts, each written into its place."""
+    import cupy
+
+    query, key, value = _parts(query_key_value)
+    g, out = (Matrices(x.storage.swapaxes(1, 2), x.dtype) for x in (g, out))
+    packed = cupy.empty(query_key_value.storage.shape, query_key_value.storage.dtype)
+    into = [part.storage for part in _parts(Matrices(packed, query_key_value.dtype))]
+    how: dict[str, Any] = {"causal": causal, "scale": scale, "targets": targets * 3}
+    if logsumexp is not None:
+        operands = (query, key, value, out.storage, logsumexp)
+        found = attention_backward(g, *operands, into=into, **how)
+        return NotImplemented if found is NotImplemented else (packed,)
+    found = attention_gradients(g, query, key, value, out, weights, logsumexp, **how)
+    if found is NotImplemented:
+        return NotImplemented
+    for place, gradient in zip(into, found, strict=True):
+        place[...] = gradient
+    return (packed,)
+
+
+def _parts(packed: Any) -> list[Matrices]:
+    """Queries, keys and values (b, heads, t, features) in (b, t, 3, heads, features): views."""
+    parts = packed.storage.transpose(2, 0, 3, 1, 4)
+    return [Matrices(parts[i], packed.dtype) for i in range(3)]
 
 
 def _are_plain(target: Target, *operands: Any) -> bool:
