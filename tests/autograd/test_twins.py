@@ -7,6 +7,9 @@ be those of a device without kernels, bit for bit.
 
 from __future__ import annotations
 
+import inspect
+import sys
+
 import numpy as np
 import pytest
 
@@ -14,10 +17,10 @@ import tinymp as mp
 from tinymp.autograd.op import OPS
 from tinymp.autograd.twins import TwinContract
 from tinymp.devices import get_device
-from tinymp.devices.kernels import elementwise, serving
+from tinymp.devices.kernels import elementwise, serving, twin
 from tinymp.devices.kernels.compiler import KernelError
-from tinymp.formats import pack, unpack
-from tinymp.numerics.kit import kit
+from tinymp.formats import active_rounding, pack, unpack
+from tinymp.numerics.kit import Packed, kit
 from tinymp.numerics.quiet import quietly
 
 calls = []
@@ -166,3 +169,71 @@ def test_a_kernel_that_does_not_compile_is_named_once_and_the_rule_runs(kernels,
     with pytest.warns(RuntimeWarning, match=r"(?s)'add' does not compile.*'add' runs by its NumPy"):
         assert (x + x).numpy().tolist() == [2, 4]
     assert (x + x).numpy().tolist() == [2, 4]
+
+
+def test_fused_self_attention_is_given_views_and_writes_one_gradient(kernels, monkeypatch):
+    """The twins of attention, with the rules on NumPy in place of the fused kernels."""
+    from tinymp.devices.kernels import attention_twin
+    from tinymp.ops.attention import attention_gradients, attention_rule
+
+    kept = {}
+    how = {"p": 0.0, "rounding": active_rounding()}
+
+    def forward(query, key, value, *, causal, scale, target):
+        parts = [Packed(x.storage, x.dtype) for x in (query, key, value)]
+        out, kept["weights"] = attention_rule(
+            kit("cpu"), *parts, None, None, causal=causal, scale=scale, **how
+        )
+        return pack(out, target.dtype, target.mode), np.zeros(out.shape[:-1], np.float32)
+
+    def backward(g, query, key, value, out, lse, *, causal, scale, targets, into=None):
+        parts = [Packed(x.storage, x.dtype) for x in (g, query, key, value)]
+        found = attention_gradients(
+            kit("cpu"), *parts, kept["weights"], None, scale, 0.0, how["rounding"]
+        )
+        found = [pack(x, t.dtype, t.mode) for x, t in zip(found, targets, strict=True)]
+        for place, gradient in zip(into or [], found, strict=bool(into)):
+            place[...] = gradient
+        return into or found
+
+    monkeypatch.setitem(sys.modules, "cupy", np)
+    monkeypatch.setattr(attention_twin, "attention_forward", forward)
+    monkeypatch.setattr(attention_twin, "attention_backward", backward)
+
+    def attend(packed):
+        return mp.self_attention(packed, is_causal=True)
+
+    def attend_apart(packed):
+        query, key, value = (packed[:, :, i].transpose(1, 2) for i in range(3))
+        return mp.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+
+    packed = drawn((2, 5, 3, 2, 8), 1, "float16")
+    expected = outcome(attend, packed)
+    for name in ("self_attention", "scaled_dot_product_attention"):
+        monkeypatch.setitem(serving.FORWARD, name, twin.FORWARD[name])
+        monkeypatch.setitem(serving.GRADIENTS, name, twin.GRADIENTS[name])
+        monkeypatch.setitem(serving.RESIDUALS, name, twin.RESIDUALS[name])
+        OPS[name].contracts.clear()
+    assert outcome(attend, packed) == expected
+    assert kept
+    out, gradient = outcome(attend_apart, packed)[0]
+    assert [out, gradient] == expected[0]
+
+
+@pytest.mark.parametrize("name", twin.FORWARD)
+def test_forward_twins_take_what_their_operations_give(name):
+    parameters = inspect.signature(twin.load(twin.FORWARD[name])).parameters
+    rule = inspect.signature(OPS[name].forward).parameters
+    assert list(parameters)[: len(OPS[name].inputs)] == list(OPS[name].inputs)
+    assert set(parameters) == {*rule, "target"} - {next(iter(rule))}
+
+
+@pytest.mark.parametrize("name", twin.GRADIENTS)
+def test_gradient_twins_ask_for_what_is_kept(name):
+    """Inputs may be missing; all else must be what the rules ask for, or what is kept for twins."""
+    op, (served, where) = OPS[name], twin.GRADIENTS[name]
+    assert set(served) == set(op.gradients)
+    kept = {need for rule in op.gradients.values() for need in rule.needs} | set(op.inputs)
+    if name in twin.RESIDUALS:
+        kept |= {"out", *op.attributes, *twin.RESIDUALS[name]}
+    assert set(serving._asked_by(where)) <= kept

@@ -44,6 +44,7 @@ FORWARD: dict[str, str] = {
 #: What a twin leaves for backward in place of its rule's residuals.
 RESIDUALS: dict[str, tuple[str, ...]] = {
     "scaled_dot_product_attention": ("weights", "logsumexp"),
+    "self_attention": ("weights", "logsumexp"),
     "cross_entropy": ("logsumexp", "counted"),
 }
 
