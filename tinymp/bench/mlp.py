@@ -132,7 +132,6 @@ def jax(work: Work) -> Step:
         scores = jax.nn.log_softmax(x)
         return -scores[jnp.arange(len(labels)), labels].mean()
 
-    @jax.jit
     def learn(layers: list[Any], x: Any, labels: Any) -> Any:
         loss, gradients = jax.value_and_grad(loss_of)(layers, x, labels)
         return loss, jax.tree.map(lambda p, g: p - work.lr * g, layers, gradients)
@@ -140,10 +139,11 @@ def jax(work: Work) -> Step:
     pairs = zip(work.weights, work.biases, strict=True)
     layers = [(jnp.asarray(w), jnp.asarray(b)) for w, b in pairs]
     x, labels = jnp.asarray(work.x), jnp.asarray(work.labels)
+    compiled = jax.jit(learn)
 
     def step() -> float:
         nonlocal layers
-        loss, layers = learn(layers, x, labels)
+        loss, layers = compiled(layers, x, labels)
         return float(loss)
 
     return step
