@@ -7,7 +7,10 @@ import inspect
 import numpy as np
 import pytest
 
-from tinymp.numerics.blockwise import blockwise
+from tinymp.devices import threads
+from tinymp.formats import float16, float32, pack
+from tinymp.numerics.blockwise import blockwise, rowwise
+from tinymp.numerics.packed import Packed
 
 SIZES = []
 
@@ -45,3 +48,40 @@ def test_what_lies_otherwise_is_computed_at_once():
 
 def test_it_keeps_its_signature():
     assert list(inspect.signature(slope).parameters) == ["xp", "g", "x"]
+
+
+ROWS = []
+
+
+@rowwise("x", "shift")
+def normal(xp, x, weight=None, shift=None, *, scale):
+    """Two results with a row for each of x, and one that may be missing."""
+    ROWS.append(len(x.shape) and x.shape[0])
+    values = x.values() if isinstance(x, Packed) else x
+    total = values.sum(-1, keepdims=True) * scale
+    out = values - total
+    return out if weight is None else out * weight, total, None if shift is None else values + shift
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (5000, 30), (9, 3, 16_000), (2, 200_000)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_rows_give_the_same_bits_a_few_at_a_time(monkeypatch, shape, count):
+    monkeypatch.setattr(threads, "_threads", lambda: count)
+    x, shift = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    weight = np.arange(shape[-1], dtype=np.float32)
+    for arguments in ((x,), (x, weight), (x, weight, shift), (Packed(x, float32), None, shift)):
+        ROWS.clear()
+        found = normal(np, *arguments, scale=0.5)
+        assert sum(ROWS) == shape[0]
+        assert (len(ROWS) > 1) == (x.size > 16_384)
+        for ours, plain in zip(found, normal.__wrapped__(np, *arguments, scale=0.5), strict=True):
+            np.testing.assert_array_equal(ours, plain)
+
+
+def test_rows_that_do_not_match_are_computed_at_once():
+    x = np.random.default_rng(0).standard_normal((40, 1000)).astype(np.float32)
+    narrow = Packed(pack(x, float16), float16)
+    for arguments in ((x, None, x[:1]), (x, None, x[0]), (narrow,)):
+        ROWS.clear()
+        normal(np, *arguments, scale=0.5)
+        assert ROWS == [40]

@@ -12,13 +12,13 @@ _LONG = 1 << 18
 _MOST = 4  # threads; the memory has no more to give
 
 
-def share(work: Callable[[int, int], None], size: int, block: int) -> None:
+def share(work: Callable[[int, int], None], size: int, block: int, weight: int = 1) -> None:
     """Call `work(start, stop)` for parts that cover 0 ... size - 1 once, the long ones in threads.
 
-    Parts begin at multiples of `block`. There are as many threads as BLAS has: as OMP_NUM_THREADS
-    says, or one a processor.
+    Parts begin at multiples of `block`. `weight`: elements that each of these numbers stands for.
+    There are as many threads as BLAS has: as OMP_NUM_THREADS says, or one a processor.
     """
-    count = min(_threads(), max(1, size // _LONG))
+    count = min(_threads(), max(1, size * weight // _LONG))
     if count == 1:
         work(0, size)
         return

@@ -44,6 +44,10 @@ class Packed:
         """The same words in another shape."""
         return self.seen(lambda array: array.reshape(shape))
 
+    def __getitem__(self, rows: slice) -> Packed:
+        """Some of the first axis, decoded by itself."""
+        return Packed(self.storage[rows], self.dtype)
+
     def values(self) -> Array:
         """Decoded values: float32, or float64 for a float64 matrix."""
         if self._values is None:

@@ -10,6 +10,7 @@ import numpy as np
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.devices import uniform
 from tinymp.formats import DType, RoundingState, active_rounding, bool_, promote, rounded
+from tinymp.numerics.blockwise import rowwise
 from tinymp.numerics.kit import Packed
 from tinymp.ops.dims import check_tensors
 from tinymp.ops.elementwise import cast
@@ -26,6 +27,7 @@ def _packed(values: Array, dtype: DType, rounding: RoundingState) -> Packed:
     return Packed(rounded(values, dtype, rounding), dtype)
 
 
+@rowwise("query", "key", "value", "mask", "keep")
 def attention_rule(
     xp: Any,
     query: Packed,
@@ -59,6 +61,7 @@ def attention_rule(
     return out, rounded(weights, dtype, rounding)
 
 
+@rowwise("g", "query", "key", "value", "weights", "keep")
 def attention_gradients(
     xp: Any,
     g: Packed,

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
 from tinymp.formats import float32, float64
+from tinymp.numerics.blockwise import rowwise
 from tinymp.ops.dims import check_tensors, one_dim
 from tinymp.ops.shape import reshape
 
@@ -49,6 +50,7 @@ LOG_SOFTMAX = Op(
 )
 
 
+@rowwise("x")
 def _layer_norm(xp: Any, x: Array, weight: Array = None, bias: Array = None, *, eps: float) -> Any:
     n = x.shape[-1]
     mean = xp.sum(x, -1, True) / n
@@ -62,14 +64,15 @@ def _layer_norm(xp: Any, x: Array, weight: Array = None, bias: Array = None, *, 
     return out, mean, rstd
 
 
+@rowwise("g", "x", "mean", "rstd")
 def _layer_norm_gradients(
     xp: Any, g: Array, x: Array, weight: Array, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     normal = x - mean
     normal *= rstd
     if weight is None:
-        return normal_x(xp, g, normal, rstd, (-1,)), None, g
-    return normal_x(xp, g * weight, normal, rstd, (-1,)), g * normal, g
+        return normal_x(xp, g, normal, rstd, (-1,)), None
+    return normal_x(xp, g * weight, normal, rstd, (-1,)), g * normal
 
 
 def normal_x(xp: Any, g: Array, normal: Array, rstd: Array, axes: tuple[int, ...]) -> Array:
@@ -90,7 +93,8 @@ def normal_x(xp: Any, g: Array, normal: Array, rstd: Array, axes: tuple[int, ...
 LAYER_NORM = Op(
     "layer_norm",
     _layer_norm,
-    together={("x", "weight", "bias"): _layer_norm_gradients},
+    together={("x", "weight"): _layer_norm_gradients},
+    bias=lambda xp, g: g,
     residuals=("mean", "rstd"),
     result="float",
     autocast="float32",
