@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tinymp.bench.gpu import gpt2
 from tinymp.bench.gpu.gpt2 import (
     CAPTURED,
     FP16,
@@ -81,21 +82,25 @@ def test_figures_are_held_against_what_they_must_be():
         )
     }
     found = {verdict.what: verdict for verdict in verdicts(of, 124_000_000)}
-    amp = found["step of tinymp FP16 / PyTorch AMP, attention by products"]
+    amp = found["step of tinymp FP16 / PyTorch FP16 AMP, attention by products"]
     assert amp.figure == pytest.approx(30 / 56.6)
     assert amp.as_json()["met"]
-    assert found["step of tinymp FP16, captured / PyTorch AMP, fused attention"].meets(1.0)
-    assert not found["step of tinymp FP16 / PyTorch AMP, fused attention"].meets(1.0)
+    assert found["step of tinymp FP16, captured / PyTorch FP16 AMP, fused attention"].meets(1.0)
+    assert not found["step of tinymp FP16 / PyTorch FP16 AMP, fused attention"].meets(1.0)
     assert found["speed of tinymp FP16, captured over tinymp FP32"].figure == pytest.approx(9.0)
-    assert found["saved activations, FP16 over FP32"].figure == 0.5
-    assert found["peak of tinymp FP16, GiB"].aim == 5.1
+    assert found["saved by tinymp FP16 / by tinymp FP32"].figure == 0.5
+    peak = found["peak of tinymp FP16 / PyTorch FP16 AMP, fused attention"]
+    assert peak.figure == pytest.approx(5 / 8.9)
+    assert peak.aim == pytest.approx(5.1 / 8.9)
     assert all(verdict.meets(verdict.must) for verdict in found.values())
     slow = {**of, CAPTURED: steps(CAPTURED, 60.0, 9.0, 3 * 2**30)}
     missed = {v.what for v in verdicts(slow, 124_000_000) if not v.meets(v.must)}
+    allowed = "(16 bytes a parameter + half of what tinymp FP32 saves)"
     assert missed == {
-        "step of tinymp FP16, captured / PyTorch AMP, attention by products",
-        "step of tinymp FP16, captured / PyTorch AMP, fused attention",
-        "peak of tinymp FP16, captured / PyTorch AMP, fused attention",
+        "step of tinymp FP16, captured / PyTorch FP16 AMP, attention by products",
+        "step of tinymp FP16, captured / PyTorch FP16 AMP, fused attention",
+        "peak of tinymp FP16, captured / PyTorch FP16 AMP, fused attention",
+        f"peak of tinymp FP16, captured / {allowed}",
         "speed of tinymp FP16, captured over tinymp FP32",
         "speed of tinymp FP16, captured over tinymp TF32",
     }
@@ -103,4 +108,23 @@ def test_figures_are_held_against_what_they_must_be():
 
 def test_without_pytorch_ours_are_held_against_each_other():
     of = {name: steps(name, 20.0, 5.0, 2**30) for name in (FP16, CAPTURED, FP32, TF32)}
-    assert all("PyTorch" not in verdict.what for verdict in verdicts(of, 1))
+    assert len(found := list(verdicts(of, 1))) == 6
+    assert all("PyTorch" not in verdict.what for verdict in found)
+
+
+def test_who_failed_is_left_out():
+    assert list(verdicts({}, 1)) == []
+    assert list(verdicts({FP16: steps(FP16, 20.0, 5.0, 2**30)}, 1)) == []
+
+
+def test_contestants_are_measured_one_after_another(monkeypatch):
+    monkeypatch.setattr(gpt2, "installed", lambda library: True)
+    monkeypatch.setattr(gpt2, "initial_model", lambda c: None)
+    monkeypatch.setattr(gpt2, "measure_ours", lambda name, *_: name)
+    monkeypatch.setattr(gpt2, "measure_pytorchs", lambda manner, *_: manner.name)
+    found = {name: measure() for name, measure in gpt2.contestants(TINY, 3, compiled=True)}
+    assert all(name == measured for name, measured in found.items())
+    assert list(found)[:4] == [FP16, CAPTURED, FP32, TF32]
+    assert list(found)[-1] == "PyTorch FP16 AMP, fused attention, compiled"
+    assert len(found) == 9
+    assert len(list(gpt2.contestants(TINY, 3, compiled=False))) == 8

@@ -46,11 +46,12 @@ def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     about = {"gpu": "NVIDIA H200", "driver_cuda": "13.0", "cuda": "13.0", "python": "3.12"}
     monkeypatch.setattr("tinymp.devices.get_device", lambda name: None)
     monkeypatch.setattr(machine, "describe", lambda: {**about, "versions": {"torch": "2.11.0"}})
-    monkeypatch.setattr(suite, "results", lambda group, rounds: [RESULT])
+    monkeypatch.setattr(GpuRace, "run", lambda race, rounds: RESULT)
     peak = Peak(5 * 2**30, 6 * 2**30, 7 * 2**30)
     names = (FP16, CAPTURED, FP32, TF32)
     found = [StepsOf(name, [0.02], [0.01], peak, 2**30, (10.83, 9.0)) for name in names]
-    monkeypatch.setattr(gpt2, "measure_all", lambda c, rounds, compiled: iter(found))
+    measured = {steps.name: lambda steps=steps: steps for steps in found}
+    monkeypatch.setattr(gpt2, "contestants", lambda c, rounds, compiled: measured.items())
     learned = {name: [11.0 - 0.02 * i for i in range(200)] for name in (FP16, FP32)}
     monkeypatch.setattr(curves, "measure_curves", lambda c: learned)
 
@@ -72,7 +73,8 @@ def test_every_group_has_its_table_and_all_figures_are_written(tmp_path):
     for text in ("product of two matrices", "10.8300", "largest gap", "met", "missed"):
         assert text in result.output
     figures = json.loads(out.read_text(encoding="utf-8"))
-    assert len(figures["races"]) == len(suite.RACES)
+    assert len(figures["races"]) == sum(len(make()) for make in suite.RACES.values())
+    assert figures["failures"] == []
     race = figures["races"][0]
     assert race["contestants"]["tinymp"]["rate"] == 500
     assert race["contestants"]["tinymp"]["host_seconds"] == 2e-5
@@ -88,6 +90,24 @@ def test_groups_are_chosen():
     assert result.exit_code == 0
     assert "largest gap" in result.output
     assert "product" not in result.output
+
+
+@pytest.mark.usefixtures("_a_gpu")
+def test_what_fails_is_shown_and_the_rest_goes_on(tmp_path, monkeypatch):
+    def fails(race, rounds):
+        if "TF32" in race.name:
+            raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
+        return RESULT
+
+    monkeypatch.setattr(GpuRace, "run", fails)
+    out = tmp_path / "figures.json"
+    result = CliRunner().invoke(app, ["bench", "gpu", "products", "curves", "--out", str(out)])
+    assert result.exit_code == 1
+    assert "TF32 failed: RuntimeError: CUBLAS_STATUS_NOT_SUPPORTED" in result.output
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert len(figures["failures"]) == 4
+    assert len(figures["races"]) == 12
+    assert figures["curves"]["verdicts"]
 
 
 def test_without_a_gpu_it_says_what_is_missing():

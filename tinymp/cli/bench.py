@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tinymp.cli.console import bad_input, console, enough_memory
+from tinymp.cli.console import FAILED, bad_input, console, enough_memory
 from tinymp.cli.duration import duration
 
 _WIDTH = 100  # of tables in files and pipes
@@ -65,7 +65,7 @@ def bench(
     if on_gpu:
         for figures in run_on_gpu(_screen(), chosen, rounds, compiled):
             _write(out, figures)  # after each group, since all of them take minutes
-        return
+        raise typer.Exit(FAILED if figures["failures"] else 0)
     if not threads_are(threads):
         # The libraries of this process have chosen their threads already.
         command = [sys.executable, "-m", "tinymp", "bench", *chosen, f"--rounds={rounds}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -11,38 +11,65 @@ from rich.table import Table
 from tinymp.cli.duration import duration
 
 
+class Attempts:
+    """Work of which a part may fail: the failure is shown and kept, and the rest goes on.
+
+    All groups take minutes on a GPU that may be lent; a figure that cannot be had is to cost no
+    other.
+    """
+
+    def __init__(self, screen: Console) -> None:
+        self._screen = screen
+        self.failures: list[dict[str, str]] = []
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        """What `work` gives; None if it fails."""
+        try:
+            with self._screen.status(name):
+                return work()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            self.failures.append({"name": name, "error": text})
+            self._screen.print(f"{name} failed: {text}\n", style="red", markup=False)
+            return None
+
+
 def run(
     screen: Console, groups: list[str], rounds: int, compiled: bool
 ) -> Iterator[dict[str, Any]]:
     """Measure and show group after group; after each, all figures so far."""
     from tinymp.bench.gpu.machine import describe
     from tinymp.bench.gpu.race import as_json
-    from tinymp.bench.gpu.suite import CURVES, GPT2, RACES, results
+    from tinymp.bench.gpu.suite import CURVES, GPT2, RACES
 
     machine = describe()
     show_machine(screen, machine)
-    figures: dict[str, Any] = {"machine": machine, "rounds": rounds, "races": []}
+    attempt = Attempts(screen)
+    figures: dict[str, Any] = {
+        "machine": machine, "rounds": rounds, "failures": attempt.failures, "races": [],
+    }  # fmt: skip
     for group in groups:
-        if group in RACES:
-            with screen.status(group):
-                for result in results(group, rounds):
-                    screen.print(race_table(result), "")
-                    figures["races"].append({"group": group, **as_json(result)})
-        elif group == GPT2:
-            figures[GPT2] = _gpt2(screen, rounds, compiled)
-        elif group == CURVES:
-            figures[CURVES] = _curves(screen)
+        for race in RACES[group]() if group in RACES else []:
+            result = attempt(race.name, lambda race=race: race.run(rounds))  # type: ignore[misc]
+            if result is not None:
+                screen.print(race_table(result), "")
+                figures["races"].append({"group": group, **as_json(result)})
+        if group == GPT2:
+            figures[GPT2] = _gpt2(screen, attempt, rounds, compiled)
+        if group == CURVES:
+            figures[CURVES] = _curves(screen, attempt)
         yield figures
 
 
-def _gpt2(screen: Console, rounds: int, compiled: bool) -> dict[str, Any]:
-    from tinymp.bench.gpu.gpt2 import configuration, measure_all, verdicts
+def _gpt2(screen: Console, attempt: Attempts, rounds: int, compiled: bool) -> dict[str, Any]:
+    from tinymp.bench.gpu.gpt2 import configuration, contestants, verdicts
     from tinymp.bench.gpu.updates import sizes
 
     found = {}
-    with screen.status("steps of GPT-2's shape"):
-        for steps in measure_all(configuration(), rounds, compiled):
-            found[steps.name] = steps
+    for name, measure in contestants(configuration(), rounds, compiled):
+        steps = attempt(name, measure)
+        if steps is not None:
+            found[name] = steps
     judged = list(verdicts(found, sum(sizes())))
     screen.print(steps_table(found), "", verdict_table(judged), "")
     return {
@@ -51,11 +78,13 @@ def _gpt2(screen: Console, rounds: int, compiled: bool) -> dict[str, Any]:
     }
 
 
-def _curves(screen: Console) -> dict[str, Any]:
+def _curves(screen: Console, attempt: Attempts) -> dict[str, Any] | None:
     from tinymp.bench.gpu.curves import default_configuration, measure_curves, verdicts
 
-    with screen.status("FP16 and FP32 learn the spelling corpus"):
-        curves = measure_curves(default_configuration())
+    name = "FP16 and FP32 learn the spelling corpus"
+    curves = attempt(name, lambda: measure_curves(default_configuration()))
+    if curves is None:
+        return None
     judged = list(verdicts(curves))
     screen.print(verdict_table(judged), "")
     return {"losses": curves, "verdicts": [verdict.as_json() for verdict in judged]}

@@ -97,15 +97,19 @@ def _initial_model(
     return GPT(vocabulary, context, width, layers, heads)  # 124 million random numbers take long
 
 
-def measure_all(c: Configuration, rounds: int, compiled: bool) -> Iterator[StepsOf]:
-    """Every contestant's steps; with `compiled`, PyTorch's compiled ones, too."""
-    model = initial_model(c)
+def contestants(
+    c: Configuration, rounds: int, compiled: bool
+) -> Iterator[tuple[str, Callable[[], StepsOf]]]:
+    """Everyone who is there, and what measures their steps; PyTorch compiled only if asked for."""
     for name in _POLICIES:
-        yield measure_ours(name, model, c, rounds)
+        yield name, lambda name=name: measure_ours(name, initial_model(c), c, rounds)  # type: ignore[misc]
     if installed("torch"):
         manners = [*_MANNERS, Manner("FP16 AMP", fused=True, compiled=True)]
         for manner in manners if compiled else _MANNERS:
-            yield measure_pytorchs(manner, model, c, rounds)
+            yield (
+                manner.name,
+                lambda manner=manner: measure_pytorchs(manner, initial_model(c), c, rounds),  # type: ignore[misc]
+            )
 
 
 def our_training(name: str, model: GPT, c: Configuration) -> Training:
@@ -175,29 +179,40 @@ def _timed(step: Callable[[], Any], rounds: int) -> tuple[list[float], list[floa
 
 
 def verdicts(steps: Mapping[str, StepsOf], parameters: int) -> Iterator[Verdict]:
-    """What was reached, of those contestants that were there."""
+    """What was reached by those contestants that were there."""
     seconds = {name: found.step.median for name, found in steps.items()}
     fp32, tf32, by_products, fused = (manner.name for manner in _MANNERS)
-    ours = steps[FP16]
+
+    def over(what: str, own: str, other: str, must: float, aim: float | None = None) -> Any:
+        if own in steps and other in steps:
+            yield Verdict(f"{what} of {own} / {other}", seconds[own] / seconds[other], must, aim)
+
     for name in (FP16, CAPTURED):
-        if by_products not in steps:
-            break
-        amp, attention = seconds[name] / seconds[by_products], seconds[name] / seconds[fused]
-        yield Verdict(f"step of {name} / PyTorch AMP, attention by products", amp, 0.75)
-        yield Verdict(f"step of {name} / PyTorch AMP, fused attention", attention, 1.2, 1.0)
-        own = steps[name].peak.arrays / steps[fused].peak.arrays
-        yield Verdict(f"peak of {name} / PyTorch AMP, fused attention", own, 1.0)
-    for name, theirs in ((FP32, fp32), (TF32, tf32)):
-        if theirs in steps:
-            yield Verdict(f"step of {name} / PyTorch's", seconds[name] / seconds[theirs], 1.1)
-    for other, factor in ((FP32, 4.0), (TF32, 1.5)):
-        speed = seconds[other] / seconds[CAPTURED]
-        yield Verdict(f"speed of {CAPTURED} over {other}", speed, factor, at_least=True)
-    activations = steps[FP32].saved or 1
-    # Labels and statistics, 8 and 4 bytes a row on both sides, do not count: two digits.
-    share = round((ours.saved or 0) / activations, 2)
-    yield Verdict("saved activations, FP16 over FP32", share, 0.5)
-    allowed = 16 * parameters + activations / 2
-    what = f"peak of {FP16} / (16 bytes a parameter + half of FP32's activations)"
-    yield Verdict(what, ours.peak.arrays / allowed, 1.05)
-    yield Verdict(f"peak of {FP16}, GiB", ours.peak.arrays / 2**30, 8.9, 5.1)
+        yield from over("step", name, by_products, 0.75)
+        yield from over("step", name, fused, 1.2, 1.0)
+    yield from over("step", FP32, fp32, 1.1)
+    yield from over("step", TF32, tf32, 1.1)
+    for other, must in ((FP32, 4.0), (TF32, 1.5)):
+        if CAPTURED in steps and other in steps:
+            speed = seconds[other] / seconds[CAPTURED]
+            yield Verdict(f"speed of {CAPTURED} over {other}", speed, must, at_least=True)
+    for name in (FP16, CAPTURED):
+        if name in steps:
+            yield from _memory_verdicts(name, steps, parameters, fused)
+
+
+def _memory_verdicts(
+    name: str, steps: Mapping[str, StepsOf], parameters: int, fused: str
+) -> Iterator[Verdict]:
+    peak = steps[name].peak.arrays
+    if FP32 in steps:
+        activations, own = steps[FP32].saved or 1, steps[name].saved or 0
+        # Labels and statistics, 8 and 4 bytes a row on both sides, do not count: two digits.
+        yield Verdict(f"saved by {name} / by {FP32}", round(own / activations, 2), 0.5)
+        allowed = 16 * parameters + activations / 2
+        what = f"peak of {name} / (16 bytes a parameter + half of what {FP32} saves)"
+        yield Verdict(what, peak / allowed, 1.05)
+    if fused in steps:
+        ratio = peak / steps[fused].peak.arrays
+        aim = 5.1 * 2**30 / steps[fused].peak.arrays
+        yield Verdict(f"peak of {name} / {fused}", ratio, 1.0, aim)

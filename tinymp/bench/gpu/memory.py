@@ -8,6 +8,7 @@ come. Driver: what all processes on the GPU have, with the code of kernels and t
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any, NamedTuple, Self
 
 
@@ -29,13 +30,11 @@ def driver_bytes() -> int:
 
 def give_back() -> None:
     """Return what no array uses to the driver, CuPy's and PyTorch's pools alike."""
-    import sys
-
-    import cupy
-
     gc.collect()
-    cupy.get_default_memory_pool().free_all_blocks()
+    cupy: Any = sys.modules.get("cupy")
     torch: Any = sys.modules.get("torch")
+    if cupy is not None:
+        cupy.get_default_memory_pool().free_all_blocks()
     if torch is not None:
         torch.cuda.empty_cache()
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tinymp.bench.gpu import attention, kernels, mlp, products, updates
-from tinymp.bench.gpu.memory import give_back
 from tinymp.bench.gpu.race import GpuRace
-from tinymp.bench.measure import Result
 
 #: Groups of races.
 RACES: dict[str, Callable[[], list[GpuRace]]] = {
@@ -29,11 +27,3 @@ def check_names(names: list[str]) -> list[str]:
     if unknown := [name for name in names if name not in NAMES]:
         raise ValueError(f"unknown group {unknown[0]!r} of gpu; expected one of {', '.join(NAMES)}")
     return names or list(NAMES)
-
-
-def results(group: str, rounds: int) -> Iterator[Result]:
-    """What the races of a group gave, one after another; each leaves the GPU's memory."""
-    for race in RACES[group]():
-        give_back()
-        yield race.run(rounds)
-    give_back()
