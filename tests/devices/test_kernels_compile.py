@@ -109,7 +109,10 @@ KERNELS = [
          {"G": d, "Dw": d, "mode": m, "elements": e, "pieces": p})
         for (d, m), (e, p) in product(NARROW, [(8, 3), (1, 4)])
     ],
-    *[("dropout", dropout.SOURCE, {"X": d, "Out": d, "mode": m}) for d, m in NARROW],
+    *[
+        ("dropout", dropout.SOURCE, {"X": d, "Out": d, "mode": m, "moderate": d is float16})
+        for d, m in NARROW
+    ],
     *[
         (name, source, {"X": d, "Out": d, "mode": m, "elements": 8, "threads": 256})
         for name, source in (
