@@ -52,7 +52,9 @@ def test_tokens_are_drawn_anew_in_each_step_and_the_targets_follow_them(device: 
 @pytest.mark.parametrize("policy", ["fp16", "fp32"])
 def test_a_step_is_timed_and_its_memory_counted(device: str, policy: str) -> None:
     c = tiny(policy=policy, device=device)
-    cost = step_cost(Training(make_task(c), c))
+    training = Training(make_task(c), c)
+    cost = step_cost(training)
+    assert training.schedule.last_epoch == 10  # so many steps, none of them skipped
     assert len(cost.seconds) == 2  # ten steps: three to warm up, groups of five and of two
     assert min(cost.seconds) > 0
     assert cost.tokens == 32

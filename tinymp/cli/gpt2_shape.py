@@ -37,7 +37,7 @@ def show_cost(screen: Console, training: Any, cost: Any) -> None:
 
 def _memory(cost: Any) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("memory")
+    table.add_column("memory", no_wrap=True)
     for heading in ("held as", "MiB", "bytes a parameter"):
         table.add_column(heading, justify="left" if heading == "held as" else "right")
     for kind in KINDS:

@@ -1,8 +1,9 @@
 """How much of a GPU's memory is in use, and how much was at most?
 
 Three counts of the same thing. Arrays: what is allocated to arrays that live, as a library's
-allocator counts it. Pool: what the library has taken from the driver, and keeps for arrays to
-come. Driver: what all processes on the GPU have, with the code of kernels and the libraries' own.
+allocator counts it. Pool: what the library has taken from the driver, and keeps for arrays to come
+(a captured graph has a pool of its own, which is not in this count). Driver: what all processes on
+the GPU have, with the code of kernels and the libraries' own.
 """
 
 from __future__ import annotations
