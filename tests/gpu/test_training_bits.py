@@ -2,7 +2,8 @@
 
 What parts them is what the two libraries choose for themselves: how exp and log are approximated,
 and the order of sums (the mean of the loss, the gradients of the biases). Under
-`accumulation("reproducible")` both are fixed, and nothing parts them. `-s` prints the findings.
+`accumulation("reproducible")` both are fixed, and nothing is left that could. `-s` prints what is
+found.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def test_products_of_two_bytes_are_tensor_cores_in_parts(dtype):
     np.testing.assert_array_equal(mixed, HOW.matmul(decode(a, dtype), decode(b, dtype)))
 
 
-@pytest.mark.parametrize(
+SHAPES = pytest.mark.parametrize(
     ("x", "y"),
     [
         ((64, 64), (64, 10)), ((10, 1437), (1437, 128)), ((128, 2100), (2100, 10)),
@@ -90,6 +90,35 @@ def test_products_of_two_bytes_are_tensor_cores_in_parts(dtype):
         ((4, 0), (0, 5)),
     ],
 )  # fmt: skip
+
+
+class StandIn:
+    """Multiplies words as a GPU does, if they come in shapes that cuBLAS makes one chain of."""
+
+    xp = np
+    multiplies_words = True
+
+    def matmul_words(self, a, b, dtype):
+        assert a.ndim == b.ndim == 2
+        assert a.flags.c_contiguous
+        assert b.flags.c_contiguous
+        assert a.shape[1] <= PART
+        assert all(length % 64 == 0 for length in (*a.shape, *b.shape))
+        return tensor_core_matmul(a, b, dtype)
+
+
+@SHAPES
+@pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
+def test_a_gpu_gets_shapes_that_it_makes_one_chain_of(dtype, x, y):
+    rng = np.random.default_rng(7)
+    words = [encode(rng.standard_normal(s), dtype, "nearest_even") for s in (x, y)]
+    packed = [Packed(w.view(dtype.storage), dtype) for w in words]
+    here, there = (HOW.packed_matmul(on, *packed) for on in (CPU, StandIn()))
+    assert there.dtype == np.float32
+    np.testing.assert_array_equal(there.view(np.uint32), here.view(np.uint32))
+
+
+@SHAPES
 @pytest.mark.parametrize("dtype", [float16, bfloat16], ids=str)
 def test_products_of_every_shape_and_layout_are_the_same_on_every_device(dtype, x, y, device):
     """Whatever parts cuBLAS would make of these shapes."""

@@ -54,9 +54,9 @@ def accumulator(name: str, **options: Any) -> Accumulator:
         "stochastic"    sequential, rounded stochastically, to float16
         "tensor_core"   the bits of tensor cores of an `architecture` ("hopper"), for products of
                         2-byte matrices; other products are refused
-        "reproducible"  the same bits on the CPU and on a Hopper GPU: tensor cores for 2-byte
-                        matrices, a fixed order for everything else, and exp, log and the like
-                        rounded from float64
+        "reproducible"  nothing is left to the device, so that a Hopper GPU and the CPU can give the
+                        same bits: tensor cores for 2-byte matrices, a fixed order for everything
+                        else, and exp, log and the like rounded from float64
 
     Args:
         options: those of the name. `dtype` is the format of partial sums; left out, it is that of
