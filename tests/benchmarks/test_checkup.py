@@ -136,6 +136,13 @@ def test_cupy_that_fails_is_broken_and_the_command_is_named(machine):
     assert found.is_broken
 
 
+def test_a_folder_called_cupy_is_not_cupy(machine):
+    by_subject, found = machine(None, ModuleType("cupy"), packages=())
+    assert by_subject["CuPy"].state == BROKEN
+    assert by_subject["CuPy"].text.startswith("of unknown origin, but it fails: module 'cupy' has")
+    assert "name a single cupy" in by_subject["CuPy"].advice
+
+
 def test_a_compiler_that_fails_is_broken(machine, monkeypatch):
     def fails(cupy):
         raise OSError("libnvrtc.so.13: not found")

@@ -169,15 +169,16 @@ def _cupy(driver: Driver | None) -> tuple[Any, Finding]:
     try:
         import cupy
 
+        number = cupy.__version__  # a folder that happens to be called cupy has none
         count = cupy.cuda.runtime.getDeviceCount() if usable else 0
     except Exception as error:  # a broken CuPy or driver raises errors of its own kinds
         text = f"{packages}, but it fails: {_first_line(error)}"
         advice = _REINSTALL if driver is None else f"run: {install_command(driver)}"
         return None, Finding("CuPy", text, BROKEN, advice)
     if count == 0:
-        return None, Finding("CuPy", f"{cupy.__version__} ({packages}), without a GPU", MISSING)
+        return None, Finding("CuPy", f"{number} ({packages}), without a GPU", MISSING)
     runtime = cupy.cuda.runtime.runtimeGetVersion()
-    text = f"{cupy.__version__} ({packages}), CUDA {runtime // 1000}.{runtime % 1000 // 10}"
+    text = f"{number} ({packages}), CUDA {runtime // 1000}.{runtime % 1000 // 10}"
     return cupy, Finding("CuPy", text)
 
 
