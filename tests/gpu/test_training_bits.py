@@ -14,8 +14,10 @@ import pytest
 import tinymp as mp
 from tinymp import amp, nn, optim
 from tinymp.data import load_digits
+from tinymp.devices import get_device
 from tinymp.models import MLP
-from tinymp.numerics import accumulation
+from tinymp.numerics import accumulation, accumulator
+from tinymp.numerics.kit import kit
 
 pytestmark = pytest.mark.gpu
 STEPS, BATCH = 200, 64
@@ -23,8 +25,6 @@ STEPS, BATCH = 200, 64
 
 @pytest.fixture(scope="module")
 def hopper():
-    from tinymp.devices import get_device
-
     try:
         gpu = get_device("cuda")
     except RuntimeError as missing:
@@ -81,6 +81,24 @@ def test_reproducible_steps_are_the_same_to_the_last_bit(hopper):
     assert same.all()
     for a, b in zip(modelled_parameters, real_parameters, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_the_two_libraries_choose_for_themselves(hopper):
+    """How much of it there is, and that nothing of it is left by way of float64, or by halves."""
+    on = get_device(hopper)
+    x = np.random.default_rng(1).standard_normal(1 << 20).astype(np.float32)
+    here, there = (kit(device, accumulator("reproducible")) for device in ("cpu", hopper))
+    for name, values in (("exp", x), ("log", np.abs(x)), ("tanh", x)):
+        ours, theirs = getattr(np, name)(values), getattr(on.xp, name)(on.asarray(values))
+        share = np.mean(ours != on.to_numpy(theirs))
+        print(f"\n{name}: {share:.1%} of float32 results differ", end="")
+        theirs = getattr(there, name)(on.asarray(values))
+        np.testing.assert_array_equal(getattr(here, name)(values), on.to_numpy(theirs))
+    rows = x.reshape(-1, 64)
+    ours, theirs = rows.sum(1), on.to_numpy(on.asarray(rows).sum(1))
+    print(f"\nsums of 64: {np.mean(ours != theirs):.1%} differ")
+    theirs = on.to_numpy(there.sum(on.asarray(rows), 1))
+    np.testing.assert_array_equal(here.sum(rows, 1), theirs)
 
 
 def test_both_are_repeatable(hopper):
