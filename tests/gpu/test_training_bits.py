@@ -34,7 +34,7 @@ def hopper():
     return gpu.name
 
 
-def train(device, accumulator, steps=STEPS):
+def train(device, name, steps=STEPS):
     """Logits of every step, and the parameters after the last, as arrays."""
     digits = load_digits()
     inputs, targets = mp.tensor(digits.inputs), mp.tensor(digits.targets)
@@ -47,7 +47,7 @@ def train(device, accumulator, steps=STEPS):
     for _ in range(steps):
         chosen = mp.tensor(rng.integers(0, inputs.shape[0], BATCH))
         x, y = inputs[chosen].to(device), targets[chosen].to(device)
-        with accumulation(accumulator), amp.autocast("float16"):
+        with accumulation(name), amp.autocast("float16"):
             logits = model(x)
             loss = nn.functional.cross_entropy(logits, y)
         scaler.scale(loss).backward()
@@ -102,6 +102,6 @@ def test_what_the_two_libraries_choose_for_themselves(hopper):
 
 
 def test_both_are_repeatable(hopper):
-    for device, accumulator in (("cpu", "tensor_core"), (hopper, "float32")):
-        once, twice = (train(device, accumulator, steps=20)[0] for _ in range(2))
+    for device, name in (("cpu", "tensor_core"), (hopper, "float32")):
+        once, twice = (train(device, name, steps=20)[0] for _ in range(2))
         np.testing.assert_array_equal(once, twice)
