@@ -137,7 +137,7 @@ def test_cupy_that_fails_is_broken_and_the_command_is_named(machine):
 
 
 def test_a_folder_called_cupy_is_not_cupy(machine):
-    by_subject, found = machine(None, ModuleType("cupy"), packages=())
+    by_subject, _ = machine(None, ModuleType("cupy"), packages=())
     assert by_subject["CuPy"].state == BROKEN
     assert by_subject["CuPy"].text.startswith("of unknown origin, but it fails: module 'cupy' has")
     assert "name a single cupy" in by_subject["CuPy"].advice
