@@ -193,9 +193,12 @@ def arange(
             f"arange was given start={start}, stop={stop} and step={step}; they must be finite, "
             "and the step not 0"
         )
+    counts = all(isinstance(v, int) for v in (start, stop, step))
     if dtype is None:
-        dtype = int64 if all(isinstance(v, int) for v in (start, stop, step)) else float32
-    return tensor(np.arange(start, stop, step), dtype, device)
+        dtype = int64 if counts else float32
+    # Integers are the same everywhere, and made on a GPU they need no copy that waits for it.
+    xp = get_device(device).xp if counts else np
+    return tensor(xp.arange(start, stop, step), dtype, device)
 
 
 def rand(
