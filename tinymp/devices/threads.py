@@ -12,13 +12,20 @@ _LONG = 1 << 18
 _MOST = 4  # threads; the memory has no more to give
 
 
+def threads_for(elements: int) -> int:
+    """How many threads it takes to do something short to so many elements.
+
+    There are as many as BLAS has: as OMP_NUM_THREADS says, or one a processor.
+    """
+    return min(_threads(), max(1, elements // _LONG))
+
+
 def share(work: Callable[[int, int], None], size: int, block: int, weight: int = 1) -> None:
-    """Call `work(start, stop)` for parts that cover 0 ... size - 1 once, the long ones in threads.
+    """Call `work(start, stop)` for parts that cover 0 ... size - 1 once, in `threads_for` them.
 
     Parts begin at multiples of `block`. `weight`: elements that each of these numbers stands for.
-    There are as many threads as BLAS has: as OMP_NUM_THREADS says, or one a processor.
     """
-    count = min(_threads(), max(1, size * weight // _LONG))
+    count = threads_for(size * weight)
     if count == 1:
         work(0, size)
         return

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from functools import partial, wraps
 from inspect import signature
 from math import prod
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from tinymp.devices.threads import share
+from tinymp.devices.threads import share, threads_for
 from tinymp.formats.quiet import quietly
 from tinymp.numerics.packed import Packed
 
 Array = Any
 Rule = Callable[..., Array]
 
-# Elements of float32 in 64 KiB: the arrays of a formula with a dozen of them fit into a
-# second-level cache together.
-_BLOCK = 16 * 1024
+# Elements of float32 in 256 KiB: a second-level cache holds a few such arrays.
+_BLOCK = 64 * 1024
 
 
 def blockwise(rule: Rule) -> Rule:
@@ -51,12 +51,13 @@ def blockwise(rule: Rule) -> Rule:
     return in_blocks
 
 
-def rowwise(*names: str) -> Callable[[Rule], Rule]:
-    """Let a processor carry out a rule for a few rows at a time that do not depend on others.
+def rowwise(*names: str, work: int = 4) -> Callable[[Rule], Rule]:
+    """Share out the rows of a rule among a processor's threads, where none depends on another.
 
     `names`: parameters, arrays or `Packed`, whose first axis counts the rows; others are passed as
-    they are. Every array that the rule returns, alone or in a tuple, has a row for each. Formats
-    narrower than float32 are seen whole: what a rule rounds on its way may draw random bits.
+    they are. Every array that the rule returns, alone or in a tuple, has a row for each. `work`:
+    how much longer an element takes than in a cast. Formats narrower than float32 are seen whole:
+    what a rule rounds on its way may draw random bits.
     """
 
     def decorate(rule: Rule) -> Rule:
@@ -64,52 +65,56 @@ def rowwise(*names: str) -> Callable[[Rule], Rule]:
         named = [i for i, name in enumerate(parameters) if name in names]
 
         @wraps(rule)
-        def in_rows(xp: Any, *arguments: Any, **options: Any) -> Any:
+        def in_threads(xp: Any, *arguments: Any, **options: Any) -> Any:
             places = [i for i in named if i < len(arguments) and arguments[i] is not None]
-            count, step, weight = _rows([arguments[i] for i in places])
-            if step >= count:
+            first = arguments[places[0]]
+            weight = work * prod(first.shape[1:])
+            if not first.shape or threads_for(first.shape[0] * weight) == 1:
                 return rule(xp, *arguments, **options)
+            if not _are_rows([arguments[i] for i in places]):
+                return rule(xp, *arguments, **options)
+            lock, single = Lock(), []
+            results: list[Array] = []
 
-            def some(rows: slice) -> tuple[Any, ...]:
-                parts = [x[rows] if i in places else x for i, x in enumerate(arguments)]
-                found = rule(xp, *parts, **options)
-                return found if isinstance(found, tuple) else (found,)
-
-            first = some(slice(step))
-            results = [
-                None if x is None else np.empty((count, *x.shape[1:]), x.dtype) for x in first
-            ]
-
-            def keep(rows: slice, found: tuple[Any, ...]) -> None:
+            def part(begin: int, end: int) -> None:
+                rows = slice(begin, end)
+                mine = [x[rows] if i in places else x for i, x in enumerate(arguments)]
+                found = rule(xp, *mine, **options)
+                with lock:  # who comes first knows what the results look like
+                    if not isinstance(found, tuple):
+                        single.append(True)
+                        found = (found,)
+                    if not results:
+                        results.extend(_room(x, first.shape[0]) for x in found)
                 for result, x in zip(results, found, strict=True):
                     if result is not None:
                         result[rows] = x
 
-            def part(begin: int, end: int) -> None:
-                for start in range(step + begin, step + end, step):
-                    rows = slice(start, min(start + step, step + end))
-                    keep(rows, some(rows))
+            share(partial(quietly, part), first.shape[0], 1, weight)
+            return results[0] if single else tuple(results)
 
-            keep(slice(step), first)
-            share(partial(quietly, part), count - step, step, weight)
-            return results[0] if len(results) == 1 else tuple(results)
-
-        return in_rows
+        return in_threads
 
     return decorate
 
 
-def _rows(arrays: list[Any]) -> tuple[int, int, int]:
-    """How many rows there are, how many make a block, and how many elements a row has."""
-    first = arrays[0]
-    count = first.shape[0] if first.shape else 1
-    weight = prod(first.shape[1:])
+def _room(part: Array, rows: int) -> Array:
+    """An array for all rows, of which `part` is some."""
+    return None if part is None else np.empty((rows, *part.shape[1:]), part.dtype)
+
+
+def _are_rows(arrays: list[Any]) -> bool:
+    """Whether the first axes of arrays in a processor's memory count the same rows."""
+    shape = arrays[0].shape
     for array in arrays:
-        on_processor = isinstance(array.storage if isinstance(array, Packed) else array, np.ndarray)
-        matches = len(array.shape) == len(first.shape) and array.shape[:1] == first.shape[:1]
-        if not on_processor or not matches or array.dtype.itemsize < 4:
-            return count, count, weight
-    return count, max(1, _BLOCK // max(1, weight)), weight
+        packed = isinstance(array, Packed)
+        if not isinstance(array.storage if packed else array, np.ndarray):
+            return False
+        if len(array.shape) != len(shape) or array.shape[0] != shape[0]:
+            return False
+        if packed and array.dtype.itemsize < 4:
+            return False
+    return True
 
 
 def _alike(arrays: tuple[Array, ...]) -> bool:

@@ -7,6 +7,7 @@ from math import inf, prod
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.numerics.blockwise import rowwise
 from tinymp.ops.indexing import getitem
 from tinymp.ops.linear_algebra import check_floats
 from tinymp.ops.order import max
@@ -17,6 +18,7 @@ from tinymp.ops.windows import Pair, Pairs, Window, as_image, both_sides, check_
 Array = Any
 
 
+@rowwise("x")
 def _max_pool(xp: Any, x: Array, *, window: Window) -> Any:
     places = window.places(x.shape[2:])
     out = xp.full((*x.shape[:2], *places), -inf, x.dtype)
@@ -31,6 +33,7 @@ def _max_pool(xp: Any, x: Array, *, window: Window) -> Any:
     return out, chosen
 
 
+@rowwise("g", "chosen")
 def _max_pool_x(
     xp: Any, g: Array, x_shape: tuple[int, ...], chosen: Array, window: Window
 ) -> Array:
