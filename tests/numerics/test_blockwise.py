@@ -63,7 +63,7 @@ def normal(xp, x, weight=None, shift=None, *, scale):
     return out if weight is None else out * weight, total, None if shift is None else values + shift
 
 
-@pytest.mark.parametrize("shape", [(7, 5), (5000, 30), (9, 3, 16_000), (2, 200_000), (3, 200_000)])
+@pytest.mark.parametrize("shape", [(7, 5), (5000, 30), (9, 3, 16_000), (3, 200_000)])
 @pytest.mark.parametrize("count", [1, 4])
 def test_rows_give_the_same_bits_in_threads(monkeypatch, shape, count):
     monkeypatch.setattr(threads, "_threads", lambda: count)
@@ -73,7 +73,7 @@ def test_rows_give_the_same_bits_in_threads(monkeypatch, shape, count):
         ROWS.clear()
         found = normal(np, *arguments, scale=0.5)
         assert sum(ROWS) == shape[0]
-        assert (len(ROWS) > 1) == (count > 1 and x.size > 1000)
+        assert (len(ROWS) > 1) == (count > 1 and 2 * x.size >= 1 << 19)
         for ours, plain in zip(found, normal.__wrapped__(np, *arguments, scale=0.5), strict=True):
             np.testing.assert_array_equal(ours, plain)
 

@@ -51,7 +51,7 @@ def blockwise(rule: Rule) -> Rule:
     return in_blocks
 
 
-def rowwise(*names: str, work: int = 4) -> Callable[[Rule], Rule]:
+def rowwise(*names: str, work: int = 2) -> Callable[[Rule], Rule]:
     """Share out the rows of a rule among a processor's threads, where none depends on another.
 
     `names`: parameters, arrays or `Packed`, whose first axis counts the rows; others are passed as
