@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Callable
+from inspect import unwrap
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_every_operation_has_a_contract_that_prints() -> None:
 
 def _asks_of_xp(function: Callable[..., Any]) -> set[str]:
     """Names of attributes that a rule reads, and the functions of `ops` that it calls."""
-    functions, names = [function], set()
+    functions, names = [unwrap(function)], set()
     for f in functions:
         codes = [f.__code__]
         for code in codes:
@@ -106,6 +107,7 @@ def _asks_of_xp(function: Callable[..., Any]) -> set[str]:
                 if step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
                     names.add(step.argval)
                 called = f.__globals__.get(step.argval) if step.opname == "LOAD_GLOBAL" else None
+                called = unwrap(called) if callable(called) else called
                 if isinstance(called, FunctionType) and called not in functions:
                     functions.append(called)
     return names

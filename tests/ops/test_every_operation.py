@@ -15,6 +15,7 @@ from tinymp.autograd import Op
 from tinymp.autograd.op import GradientRule
 from tinymp.formats import DType, promote
 from tinymp.ops.conversion import TRANSFER
+from tinymp.ops.elementwise import DROPOUT
 from tinymp.testing import gradcheck
 
 RNG = np.random.default_rng(3)
@@ -116,7 +117,7 @@ USES: dict[str, list[Any]] = {
         (lambda x: mp.where(MASK, 1.0, x), X),
     ],
     "dropout": [
-        (lambda x: mp.autograd.apply(tinymp.ops.elementwise.DROPOUT, x, MASK, p=0.25), X)
+        (lambda x: mp.autograd.apply(DROPOUT, x, p=0.25, seed=3, draw=1), X)
     ],
     "cast": [(lambda x: x.double() * 1.0, X)],
     "transfer": [(transferred, X)],

@@ -37,14 +37,18 @@ class Generator:
     def __repr__(self) -> str:
         return f"Generator(seed={self.seed}, draws={self.draws})"
 
+    def next_draw(self) -> int:
+        """Count a draw as made, and return its number, by which it can be had."""
+        self.draws += 1
+        return self.draws - 1
+
     def words(self, device: Device, count: int, draw: int | None = None) -> Array:
         """Return `count` random words, uint32, on `device`.
 
         `draw` repeats the draw of that number; None makes the next one.
         """
         if draw is None:
-            draw = self.draws
-            self.draws += 1
+            draw = self.next_draw()
         return device.philox_words(count, self.seed, draw)
 
     def uniform(self, device: Device, shape: tuple[int, ...], draw: int | None = None) -> Array:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tinymp.autograd import Tensor, apply
-from tinymp.devices import uniform
-from tinymp.formats import bool_
+from tinymp.devices import default_generator
 from tinymp.nn.module import Module
 from tinymp.ops.elementwise import DROPOUT
 
@@ -24,8 +23,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     _check_probability(p)
     if not training or p == 0:
         return x
-    keep = Tensor(uniform(x._device, x.shape) >= p, bool_)
-    return apply(DROPOUT, x, keep, p=p)
+    generator = default_generator()
+    return apply(DROPOUT, x, p=p, seed=generator.seed, draw=generator.next_draw())
 
 
 class Dropout(Module):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.devices import Generator, device_of
 from tinymp.formats import DType, float32
 from tinymp.ops.arithmetic import Operand
 from tinymp.ops.dims import check_tensors
+
+Array = Any
 
 ABS = Op("abs", lambda xp, x: xp.abs(x), x=lambda xp, g, x: g * xp.sign(x))
 SIGN = Op("sign", lambda xp, x: xp.sign(x), x=lambda xp, g: xp.zeros_like(g))
@@ -45,11 +48,19 @@ WHERE = Op(
     y=lambda xp, g, condition: xp.where(condition, 0, g),
     undecoded=("condition",),
 )
+
+
+def _dropout(xp: Any, x: Array, *, p: float, seed: int, draw: int) -> Any:
+    """What is kept is named by a seed and a draw, so it can be drawn again."""
+    keep = Generator(seed).uniform(device_of(x), x.shape, draw) >= p
+    return xp.where(keep, x / (1 - p), 0), keep
+
+
 DROPOUT = Op(
     "dropout",
-    lambda xp, x, keep, *, p: xp.where(keep, x / (1 - p), 0),
+    _dropout,
     x=lambda xp, g, keep, p: xp.where(keep, g / (1 - p), 0),
-    undecoded=("keep",),
+    residuals=("keep",),
 )
 # Rounding to another dtype: the value passes, the dispatcher rounds it. Backward rounds the
 # gradient to the dtype of the input.

@@ -37,6 +37,7 @@ FORWARD: dict[str, str] = {
     "log_softmax": "softmax:log_softmax",
     "cross_entropy": "cross_entropy:cross_entropy",
     "embedding": "embedding:embedding",
+    "dropout": "dropout:dropout",
     "sum": "sums:sum",
     "mean": "sums:mean",
 }
