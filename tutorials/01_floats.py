@@ -14,9 +14,9 @@
 # **You will** take a 16-bit number apart by hand, write a decoder of eight lines and check it on every
 # number the format has, and see one value in five formats.
 #
-# **You will learn** what sign, exponent and significand are for; why the spacing of numbers doubles at
-# each power of two; what infinities, NaNs and subnormal numbers are; and what FP16 and BF16 each gave up
-# to fit into 16 bits.
+# **You will learn** what sign, exponent and significand are for; why the spacing of numbers doubles at each
+# power of two; what infinities, NaNs and subnormal numbers are; and what FP16 and BF16 each gave up to fit
+# into 16 bits.
 #
 # **You need** some Python. Nothing about floating point is taken for granted.
 #
@@ -40,8 +40,8 @@ plt.rcParams.update({"figure.dpi": 80, "figure.constrained_layout.use": True, "f
 # %% [markdown]
 # ## Sixteen switches
 #
-# A computer stores a number as a row of switches, each 0 or 1. Take the half-precision format, *float16*
-# or FP16. It has 16 of them, and splits them into three fields:
+# A computer stores a number as a row of switches, each 0 or 1. Take the half-precision format, *float16* or
+# FP16. It has 16 of them, and splits them into three fields:
 #
 #     sign      exponent     significand
 #     1 bit     5 bits       10 bits

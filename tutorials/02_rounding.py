@@ -134,8 +134,9 @@ assert abs(errors["stochastic"].std() - np.sqrt(1 / 6)) < tolerance
 
 # %% [markdown]
 # Truncation is off by half an ulp on average, always toward zero: a *bias*. Nearest has half its largest
-# error and no bias. Stochastic rounding pays for its name: single errors are up to a whole ulp, the standard
-# deviation is √2 times that of nearest, and yet its errors average out, for every number by itself.
+# error and no bias. Stochastic rounding pays for its name: single errors are up to a whole ulp, the
+# standard deviation is √2 times that of nearest, and yet its errors average out, for every number by
+# itself.
 #
 # That last statement can be checked exactly, without statistics: round one number with each of the 65,536
 # values that the 16 random bits can have.
@@ -150,9 +151,9 @@ assert results.astype(np.float64).mean() == np.float64(np.float32(0.1))
 # %% [markdown]
 # ## A thousand small updates
 #
-# A weight of 1 in BF16 receives the update +0.001 a thousand times, and another one −0.001 a thousand times.
-# After each, the sum is rounded to BF16. In exact arithmetic they end at 2 and at 0. The neighbours of 1 in
-# BF16 are 1.0078 and 0.9961.
+# A weight of 1 in BF16 receives the update +0.001 a thousand times, and another one −0.001 a thousand
+# times. After each, the sum is rounded to BF16. In exact arithmetic they end at 2 and at 0. The neighbours
+# of 1 in BF16 are 1.0078 and 0.9961.
 #
 # **Predict** where each of the three modes ends, up and down. That makes six answers; one of them surprises
 # nearly everybody.
@@ -198,12 +199,12 @@ plt.show()
 # %% [markdown]
 # - **Nearest** loses every update: 1 ± 0.001 is nearer to 1 than to a neighbour. A thousand correct
 #   roundings, each with an error below half an ulp, and not one update has arrived.
-# - **Truncation** loses the updates that go up. Those that go *down* it amplifies: 1 − 0.001 lies below 1, so
-#   it is cut to the next number below, 0.9961, four times as far as was asked for. The weight falls too fast,
-#   and through zero. From there on the same updates make its magnitude *larger*, and what is larger is cut
-#   back: at −0.25, where the spacing is twice the update, every update is lost, and there it stays.
-# - **Stochastic** rounding moves rarely, by a whole step, and with the right probability: about 0.001/0.0078
-#   of the updates upward move the weight. It is right on average, and noisy.
+# - **Truncation** loses the updates that go up. Those that go *down* it amplifies: 1 − 0.001 lies below 1,
+#   so it is cut to the next number below, 0.9961, four times as far as was asked for. The weight falls too
+#   fast, and through zero. From there on the same updates make its magnitude *larger*, and what is larger
+#   is cut back: at −0.25, where the spacing is twice the update, every update is lost, and there it stays.
+# - **Stochastic** rounding moves rarely, by a whole step, and with the right probability: about
+#   0.001/0.0078 of the updates upward move the weight. It is right on average, and noisy.
 #
 # ## Which way does truncation pull?
 #
@@ -228,9 +229,9 @@ assert abs(means["stochastic"] - 1) < 0.01
 # %% [markdown]
 # Truncation pulls every weight toward zero, like a weight decay that nobody asked for: of updates with both
 # signs, it keeps and enlarges those that shrink a weight. This is the drift to remember when you read that
-# BF16 is "just the upper half". GPUs and TPUs round BF16 to nearest even; tinymp truncates unless it is told
-# otherwise, so that the effect can be studied. `with mp.rounding("nearest_even"):` switches a block, and
-# every comparison in these lessons says which rounding it means.
+# BF16 is "just the upper half". GPUs and TPUs round BF16 to nearest even; tinymp truncates unless it is
+# told otherwise, so that the effect can be studied. `with mp.rounding("nearest_even"):` switches a block,
+# and every comparison in these lessons says which rounding it means.
 #
 # ## Do not round twice
 #
@@ -268,8 +269,8 @@ print(f"{len(a):,} sums and products of FP16 numbers: through FP32 or directly, 
 #
 # - Every rounding is "add something, then cut": nothing, half, or random bits.
 # - Errors that are small but biased add up; errors that are larger but unbiased average out.
-# - An update below half a spacing is lost under nearest. Under truncation it is lost or amplified, depending
-#   on its direction. Stochastic rounding keeps it on average.
+# - An update below half a spacing is lost under nearest. Under truncation it is lost or amplified,
+#   depending on its direction. Stochastic rounding keeps it on average.
 #
 # ## On your own
 #
@@ -286,8 +287,8 @@ print(f"{len(a):,} sums and products of FP16 numbers: through FP32 or directly, 
 #
 # - N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., SIAM, 2002, chapters 2 and 3.
 # - S. Gupta, A. Agrawal, K. Gopalakrishnan, P. Narayanan, *Deep learning with limited numerical precision*,
-#   ICML 2015. Trained networks in 16-bit fixed point: with rounding to nearest they stalled, with stochastic
-#   rounding they came close to FP32, for the reason that the walks above show.
+#   ICML 2015. Trained networks in 16-bit fixed point: with rounding to nearest they stalled, with
+#   stochastic rounding they came close to FP32, for the reason that the walks above show.
 # - M. Croci, M. Fasi, N. J. Higham, T. Mary, M. Mikaitis, *Stochastic rounding: implementation, error
 #   analysis and applications*, Royal Society Open Science 9:211631, 2022.
 # - S. A. Figueroa, *When is double rounding innocuous?*, SIGNUM Newsletter 30(3), 1995: the theorem above.

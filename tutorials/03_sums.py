@@ -38,8 +38,8 @@ plt.rcParams.update({"figure.dpi": 80, "figure.constrained_layout.use": True, "f
 # %% [markdown]
 # ## A perfect classifier with 50 % accuracy
 #
-# A classifier is right on all of 4,096 images: `correct` holds 4,096 ones in FP16. Its accuracy is their sum
-# divided by 4,096. **Predict** what you get if the sum, too, is kept in FP16.
+# A classifier is right on all of 4,096 images: `correct` holds 4,096 ones in FP16. Its accuracy is their
+# sum divided by 4,096. **Predict** what you get if the sum, too, is kept in FP16.
 
 # %%
 correct = mp.ones(4096, dtype=mp.float16)
@@ -298,9 +298,9 @@ assert FAST or -600 < signed["tensor core"][-1] / 2.0**-24 < -200
 
 # %% [markdown]
 # The drift is small, about 400 · 2⁻²⁴ ≈ 2 · 10⁻⁵ at K = 4,096, and grows with K. A factor that is rounded
-# to FP16 is off by up to 2⁻¹¹ ≈ 5 · 10⁻⁴; but those errors have both signs and largely cancel in a long sum,
-# and a bias does not. Where the accumulator is much narrower, as for FP8 (lesson 13), it has to be reckoned
-# with.
+# to FP16 is off by up to 2⁻¹¹ ≈ 5 · 10⁻⁴; but those errors have both signs and largely cancel in a long
+# sum, and a bias does not. Where the accumulator is much narrower, as for FP8 (lesson 13), it has to be
+# reckoned with.
 #
 # ## What to remember
 #
@@ -331,4 +331,5 @@ assert FAST or -600 < signed["tensor core"][-1] / 2.0**-24 < -200
 # - N. Wang, J. Choi, D. Brand, C.-Y. Chen, K. Gopalakrishnan, *Training deep neural networks with 8-bit
 #   floating point numbers*, NeurIPS 2018: chunked sums of 64 terms and stochastic rounding, so that 16-bit
 #   accumulators suffice.
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, section 3.3: products in FP16, sums in FP32.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, section 3.3: products in FP16, sums in
+#   FP32.

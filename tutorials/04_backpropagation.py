@@ -37,9 +37,9 @@ plt.rcParams.update({"figure.dpi": 80, "figure.constrained_layout.use": True, "f
 # %% [markdown]
 # ## The idea
 #
-# A program that computes a loss is a chain of simple operations. For each we know the derivative. If a small
-# change of a result y changes the loss by g per unit, g is *the gradient with respect to y*; and if
-# y = x₁ · x₂, a small change of x₁ changes y by x₂ per unit, and so the loss by g · x₂. That is the chain
+# A program that computes a loss is a chain of simple operations. For each we know the derivative. If a
+# small change of a result y changes the loss by g per unit, g is *the gradient with respect to y*; and if y
+# = x₁ · x₂, a small change of x₁ changes y by x₂ per unit, and so the loss by g · x₂. That is the chain
 # rule, and it turns the gradient of a result into gradients of its inputs. So:
 #
 # 1. **Forward**: compute, and note for each result which inputs it came from and how to hand a gradient on.
@@ -47,9 +47,9 @@ plt.rcParams.update({"figure.dpi": 80, "figure.constrained_layout.use": True, "f
 #
 # ## The engine
 #
-# A `Variable` holds an array and its notes. The rest are rules, one for each input of an operation. The walk
-# must not visit a variable before everything that uses it has been visited; results are numbered as they are
-# made, so going down the numbers does it.
+# A `Variable` holds an array and its notes. The rest are rules, one for each input of an operation. The
+# walk must not visit a variable before everything that uses it has been visited; results are numbered as
+# they are made, so going down the numbers does it.
 
 # %%
 numbers = count()
@@ -156,10 +156,10 @@ assert accuracy > (0.85 if FAST else 0.93)
 # %% [markdown]
 # ## The real engine
 #
-# tinymp works the same way. A `Tensor` is the variable; an operation is a row of a table, with a forward rule
-# and one gradient rule for each input (`tinymp/ops/`), and `tinymp/autograd/backward.py` is the walk. What it
-# adds: every tensor has a dtype, and every result and gradient is rounded to it; only what the rules need is
-# kept; broadcasting is undone; changes in place are noticed.
+# tinymp works the same way. A `Tensor` is the variable; an operation is a row of a table, with a forward
+# rule and one gradient rule for each input (`tinymp/ops/`), and `tinymp/autograd/backward.py` is the walk.
+# What it adds: every tensor has a dtype, and every result and gradient is rounded to it; only what the
+# rules need is kept; broadcasting is undone; changes in place are noticed.
 #
 # The same network, the same weights, in float64: the gradients agree to the last digits.
 
@@ -183,8 +183,9 @@ print(f"largest difference between the two engines: {worst:.1e}")
 assert worst < 1e-14
 
 # %% [markdown]
-# In a narrow format the gradient of every operation is rounded on its way. **Predict** how large the relative
-# error of the whole gradient is in FP32, FP16 and BF16. (Rounded to nearest; units are 2⁻²⁴, 2⁻¹¹, 2⁻⁸.)
+# In a narrow format the gradient of every operation is rounded on its way. **Predict** how large the
+# relative error of the whole gradient is in FP32, FP16 and BF16. (Rounded to nearest; units are 2⁻²⁴, 2⁻¹¹,
+# 2⁻⁸.)
 
 # %%
 exact = np.concatenate([g.ravel() for g in theirs])
@@ -199,13 +200,13 @@ with mp.rounding("nearest_even"):
 # %% [markdown]
 # An error of a few roundings, in proportion to the format. (In its own units FP32 does worst: operations on
 # 2-byte tensors compute and add in FP32 and round once, while FP32 has nothing wider inside.) Stochastic
-# gradient descent, whose gradients are noisy anyway, can live with that. What it cannot live with are gradients that vanish and updates that are
-# lost. Those are the subjects of lessons 5 and 6.
+# gradient descent, whose gradients are noisy anyway, can live with that. What it cannot live with are
+# gradients that vanish and updates that are lost. Those are the subjects of lessons 5 and 6.
 #
 # ## Is a gradient right? Ask the function
 #
-# Whoever writes a gradient rule gets one wrong sometimes. The check needs no calculus: move x a little up and
-# down and watch the function,
+# Whoever writes a gradient rule gets one wrong sometimes. The check needs no calculus: move x a little up
+# and down and watch the function,
 #
 #     f'(x) ≈ (f(x + h) − f(x − h)) / 2h
 #
@@ -253,22 +254,23 @@ axes.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# The curves are Vs. On the right arm the step is too wide: the series is cut off, which costs about h²/6 of the
-# third derivative, so the slope is 2. On the left arm the two values are so close that rounding them, by a
-# relative u, is all that is left of their difference: u/h. The sum of the two is smallest near h = u^(1/3),
-# and there it is about u^(2/3).
+# The curves are Vs. On the right arm the step is too wide: the series is cut off, which costs about h²/6 of
+# the third derivative, so the slope is 2. On the left arm the two values are so close that rounding them,
+# by a relative u, is all that is left of their difference: u/h. The sum of the two is smallest near h =
+# u^(1/3), and there it is about u^(2/3).
 #
-# So a gradient check in FP16 can tell right from wrong to between two and three digits at best, with steps of
-# about 1/16; in FP64 it has eleven. This is why `mp.gradcheck` takes every input in float64, whatever its dtype. A row of the
-# table that is right in float64 is right; what a format does to it is another question, with other tests.
+# So a gradient check in FP16 can tell right from wrong to between two and three digits at best, with steps
+# of about 1/16; in FP64 it has eleven. This is why `mp.gradcheck` takes every input in float64, whatever
+# its dtype. A row of the table that is right in float64 is right; what a format does to it is another
+# question, with other tests.
 
 # %%
 inputs = mp.tensor(np.linspace(-2, 2, 7))
 assert mp.gradcheck(lambda x: (mp.tanh(x) * x).sum(), inputs)
 
 # %% [markdown]
-# A row of tinymp's table, with a mistake planted in its gradient rule. **Predict** whether a test with x = 0
-# alone would notice.
+# A row of tinymp's table, with a mistake planted in its gradient rule. **Predict** whether a test with x =
+# 0 alone would notice.
 
 # %%
 wrong_tanh = Op(
@@ -287,18 +289,19 @@ else:
 # %% [markdown]
 # ## What to remember
 #
-# - Forward records, backward walks the record from the last result to the first; gradients that meet are added.
+# - Forward records, backward walks the record from the last result to the first; gradients that meet are
+#   added.
 # - An operation is its rule plus one gradient rule for each input. The rest of an engine is bookkeeping.
-# - A difference quotient is best at h ≈ u^(1/3), with an error near u^(2/3). Check gradients in FP64, at points
-#   that are not special.
+# - A difference quotient is best at h ≈ u^(1/3), with an error near u^(2/3). Check gradients in FP64, at
+#   points that are not special.
 #
 # ## On your own
 #
 # 1. Add `divide`, `exp` and `sum` to the small engine and check them with differences.
 # 2. One-sided differences, (f(x + h) − f(x))/h, have an error of h/2 of the second derivative. Where is the
 #    lowest point of their V? Predict it, then change `difference_errors`.
-# 3. Read `tinymp/autograd/backward.py`; with the rest of that folder it is an evening's reading. Where does it
-#    round, and where does it add in FP32?
+# 3. Read `tinymp/autograd/backward.py`; with the rest of that folder it is an evening's reading. Where does
+#    it round, and where does it add in FP32?
 #
 # Exercises: 4a (two gradient rules), 4b (bug hunt: a graph with shared variables), 4c (write the check that
 # breaks them).
@@ -307,8 +310,8 @@ else:
 #
 # - D. E. Rumelhart, G. E. Hinton, R. J. Williams, *Learning representations by back-propagating errors*,
 #   Nature 323, 1986.
-# - A. G. Baydin, B. A. Pearlmutter, A. A. Radul, J. M. Siskind, *Automatic differentiation in machine learning:
-#   a survey*, J. Machine Learning Research 18(153), 2018.
-# - J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed., Springer, 2006, section 8.1: the best step of a
-#   difference quotient.
+# - A. G. Baydin, B. A. Pearlmutter, A. A. Radul, J. M. Siskind, *Automatic differentiation in machine
+#   learning: a survey*, J. Machine Learning Research 18(153), 2018.
+# - J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed., Springer, 2006, section 8.1: the best step
+#   of a difference quotient.
 # - A. Karpathy, *micrograd* (github.com/karpathy/micrograd): a scalar engine in about a hundred lines.

@@ -36,8 +36,8 @@ plt.rcParams.update({"figure.dpi": 80, "figure.constrained_layout.use": True, "f
 #
 # A small network on the 8×8 digits, with plain gradient descent and a small learning rate, as at the end of
 # any schedule. `dtype` is the format of weights, activations and gradients alike. The data, their order and
-# the starting weights are the same every time; only the format changes. `masters=True` adds three lines that
-# we come to below; for now they do nothing. The loss is computed in FP32.
+# the starting weights are the same every time; only the format changes. `masters=True` adds three lines
+# that we come to below; for now they do nothing. The loss is computed in FP32.
 
 # %%
 train, test = mp.data.load_digits("train"), mp.data.load_digits("test")
@@ -176,10 +176,10 @@ print("certainly lost:", ", ".join(f"{name} {share:.0%}" for name, share in belo
 assert 0.15 < below["FP16"] < below["BF16"] and below["BF16"] > 0.7
 
 # %% [markdown]
-# Micikevicius et al. (2018, section 3.1) give the same reason in other words: once a weight is at least 2,048
-# times larger than its update, the FP16 addition can return the weight unchanged. They trained a Mandarin
-# speech model that lost 80 % of its accuracy, in relative terms, when FP16 weights were updated directly, and
-# none with FP32 masters. Here it is:
+# Micikevicius et al. (2018, section 3.1) give the same reason in other words: once a weight is at least
+# 2,048 times larger than its update, the FP16 addition can return the weight unchanged. They trained a
+# Mandarin speech model that lost 80 % of its accuracy, in relative terms, when FP16 weights were updated
+# directly, and none with FP32 masters. Here it is:
 
 # %%
 shares = {name: run[2].total.lost_share for name, run in runs.items()}
@@ -190,10 +190,10 @@ assert shares["BF16 alone, nearest"] > 0.9
 assert 0.4 < shares["BF16 alone, truncating"] < shares["BF16 alone, nearest"]
 
 # %% [markdown]
-# Under truncation fewer updates are lost, and it helps nothing: of those toward zero, each moves the weight by
-# a whole ulp, often many times too far (lesson 2). All weights are pulled toward zero. The loss stays near
-# log 10 ≈ 2.30, that of guessing, because the outputs have become so small; their order still knows something,
-# which is why the accuracy looks better than the loss. Count lost *and* amplified updates.
+# Under truncation fewer updates are lost, and it helps nothing: of those toward zero, each moves the weight
+# by a whole ulp, often many times too far (lesson 2). All weights are pulled toward zero. The loss stays
+# near log 10 ≈ 2.30, that of guessing, because the outputs have become so small; their order still knows
+# something, which is why the accuracy looks better than the loss. Count lost *and* amplified updates.
 #
 # ## Master weights
 #
@@ -218,8 +218,8 @@ print(
 assert alone.item() == 1.0 and abs(copies[-1] - 1.1) < 2**-10
 
 # %% [markdown]
-# The master collects what is too small to see, and moves the copy once enough has come together. In the loop
-# above that is `masters=True`. **Predict** the loss curves.
+# The master collects what is too small to see, and moves the copy once enough has come together. In the
+# loop above that is `masters=True`. **Predict** the loss curves.
 
 # %%
 runs["FP16 with masters"] = fit(mp.float16, masters=True)
@@ -240,8 +240,8 @@ assert all(abs(runs[name][1] - runs["FP32"][1]) < 0.01 for name in repaired)
 # The gap has closed. Nothing about the gradients changed: they are still computed in 16 bits, from 16-bit
 # weights. Only the place where updates are collected is wider.
 #
-# What it costs: 4 bytes more for each weight, 6 instead of the 4 of an FP32 weight. Mixed precision does not
-# save memory on weights; it saves on activations and gradients, and on time (lesson 9 adds it all up).
+# What it costs: 4 bytes more for each weight, 6 instead of the 4 of an FP32 weight. Mixed precision does
+# not save memory on weights; it saves on activations and gradients, and on time (lesson 9 adds it all up).
 #
 # ## Without masters, after all?
 #
@@ -260,15 +260,16 @@ for name in ("BF16, stochastic update", "BF16, Kahan update"):
 assert runs["BF16, stochastic update"][2].total.lost_share > 0.7
 
 # %% [markdown]
-# Both come out where FP32 does, although most single updates are still lost: those that arrive make up for the
-# others. (So the share of lost updates tells you that something is at risk, not that it has gone wrong.)
+# Both come out where FP32 does, although most single updates are still lost: those that arrive make up for
+# the others. (So the share of lost updates tells you that something is at risk, not that it has gone
+# wrong.)
 #
 # ## Adam has two more numbers for each weight
 #
 # Adam divides the mean gradient by the root of the mean *squared* gradient. Let a weight have a constant
-# gradient of 10⁻⁴ and β₂ = 0.999: then each step adds 0.001 · 10⁻⁸ = 10⁻¹¹ to the mean of squares. In FP32 Adam
-# moves the weight by just the learning rate. **Predict** what happens if the state is kept in FP16, whose
-# smallest number is 6 · 10⁻⁸.
+# gradient of 10⁻⁴ and β₂ = 0.999: then each step adds 0.001 · 10⁻⁸ = 10⁻¹¹ to the mean of squares. In FP32
+# Adam moves the weight by just the learning rate. **Predict** what happens if the state is kept in FP16,
+# whose smallest number is 6 · 10⁻⁸.
 
 # %%
 steps = {}
@@ -295,32 +296,35 @@ assert np.allclose(steps["float32"], 1, rtol=1e-3)
 assert steps["float16"][-1] > 20
 
 # %% [markdown]
-# The FP16 mean of squares is zero and stays zero. Of a thousand squares only the newest one, which is still at
-# hand in FP32 during the step, is left to divide by, so the steps grow towards √(1/0.001) ≈ 32 learning rates.
-# Training diverges. (Adam's ε = 10⁻⁸ would be zero in FP16, too; here it enters in FP32.) So optimizers keep
-# their state in FP32: on the masters this comes by itself, because state takes the dtype of its parameter.
+# The FP16 mean of squares is zero and stays zero. Of a thousand squares only the newest one, which is still
+# at hand in FP32 during the step, is left to divide by, so the steps grow towards √(1/0.001) ≈ 32 learning
+# rates. Training diverges. (Adam's ε = 10⁻⁸ would be zero in FP16, too; here it enters in FP32.) So
+# optimizers keep their state in FP32: on the masters this comes by itself, because state takes the dtype of
+# its parameter.
 #
 # ## What to remember
 #
 # - Gradients survive 16 bits; updates do not. Below half an ulp of the weight they are lost, and under
 #   truncation they are lost one way and amplified the other.
-# - FP32 masters close the gap, for FP16 and for BF16, and cost 4 bytes a weight. Stochastic rounding and Kahan
-#   compensation are cheaper ways to the same end.
+# - FP32 masters close the gap, for FP16 and for BF16, and cost 4 bytes a weight. Stochastic rounding and
+#   Kahan compensation are cheaper ways to the same end.
 # - Optimizer state belongs in FP32.
 #
 # ## On your own
 #
 # 1. Use a learning rate of 0.5 instead of 0.004 and fewer steps. Why does "FP16 alone" do well then?
-# 2. Print the share of lost updates for each step (`watch.steps`, or `mp.inspect.plot_updates(watch.steps)`).
-#    Does it rise or fall in the course of training, and why?
-# 3. Keep the masters in BF16 plus 8 more bits: `mp.formats.float_format(8, 15)`. Is that enough here?
+# 2. Print the share of lost updates for each step (`watch.steps`, or
+#    `mp.inspect.plot_updates(watch.steps)`). Does it rise or fall in the course of training, and why?
+# 3. By hand, as for the single weight above: keep the master in a format with 8 bits more than BF16,
+#    `mp.formats.float_format(8, 15)`. For which size of updates is that enough?
 #
-# Exercises: 5a (master weights by hand), 5b (which update is lost?), 5c (bug hunt: masters that do not help).
+# Exercises: 5a (master weights by hand), 5b (which update is lost?), 5c (bug hunt: masters that do not
+# help).
 #
 # ## Further reading
 #
-# - P. Micikevicius, S. Narang, J. Alben, G. Diamos, E. Elsen, D. Garcia, B. Ginsburg, M. Houston, O. Kuchaiev,
-#   G. Venkatesh, H. Wu, *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.1.
+# - P. Micikevicius, S. Narang, J. Alben, G. Diamos, E. Elsen, D. Garcia, B. Ginsburg, M. Houston, O.
+#   Kuchaiev, G. Venkatesh, H. Wu, *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.1.
 # - P. Zamirai, J. Zhang, C. R. Aberger, C. De Sa, *Revisiting BFloat16 training*, arXiv 2010.06192, 2020:
 #   stochastic rounding and Kahan compensation of the update.
 # - D. P. Kingma, J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015.

@@ -11,11 +11,11 @@
 #
 # Read 30 min · run 12 s · practise 45 min · difficulty 2 of 3
 #
-# **You will** look at the exponents of every gradient of a network, see a training fail because most of them
-# vanish, and repair it with two multiplications.
+# **You will** look at the exponents of every gradient of a network, see a training fail because most of
+# them vanish, and repair it with two multiplications.
 #
-# **You will learn** where FP16 ends at the bottom; why gradients, of all numbers, are small; why one factor on
-# the loss moves all of them; how to choose it; and where to divide by it again.
+# **You will learn** where FP16 ends at the bottom; why gradients, of all numbers, are small; why one factor
+# on the loss moves all of them; how to choose it; and where to divide by it again.
 #
 # **You need** lessons 1, 4 and 5.
 
@@ -53,8 +53,8 @@ assert np.float16(np.nextafter(np.float32(2.0**-25), np.float32(1))) == np.float
 # ## A loss among other losses
 #
 # Why should gradients be that small? A mean over a batch of 1,024 divides each image's gradient by 1,024. A
-# mean over the tokens of a language model divides by more. Here the digits' loss also gets a weight of 2⁻¹², as
-# one term among others may have. To FP32 such a factor is nothing.
+# mean over the tokens of a language model divides by more. Here the digits' loss also gets a weight of
+# 2⁻¹², as one term among others may have. To FP32 such a factor is nothing.
 #
 # **Predict**: which share of all gradients that backpropagation computes in this network, of weights and of
 # activations, lies below FP16's range? Which share is zero to begin with, in FP32?
@@ -87,19 +87,19 @@ assert 0.1 < share["zero"] < 0.35 and share["underflow"] > 0.5 and share["overfl
 
 # %% [markdown]
 # Two things must be kept apart. A fifth of the gradients is *zero in FP32 already*, most of them because a
-# ReLU was off: they are no loss. Nearly three quarters *underflow*: they have a value
-# in FP32, and none in FP16.
+# ReLU was off: they are no loss. Nearly three quarters *underflow*: they have a value in FP32, and none in
+# FP16.
 #
-# (The most copied figure about loss scaling, the histogram of activation gradients in Micikevicius et al. 2018,
-# is often quoted as "66.8 % of the gradients become zero in FP16". Its 66.8 % are values that are zero in
-# FP32 as well. The same paper says that scaling by 8 was enough for that network, so that what lies below
-# 2⁻²⁷ did not matter, and what lies between 2⁻²⁷ and 2⁻²⁴ did.)
+# (The most copied figure about loss scaling, the histogram of activation gradients in Micikevicius et al.
+# 2018, is often quoted as "66.8 % of the gradients become zero in FP16". Its 66.8 % are values that are
+# zero in FP32 as well. The same paper says that scaling by 8 was enough for that network, so that what lies
+# below 2⁻²⁷ did not matter, and what lies between 2⁻²⁷ and 2⁻²⁴ did.)
 #
 # ## One factor moves them all
 #
-# The chain rule is linear: multiply the loss by S, and every gradient is multiplied by S. If S is a power of
-# two, that only adds to the exponents: no bit of any significand changes. Here are the exponents of the same
-# step, as it is and scaled by 2¹⁶. **Predict** how the second picture differs from the first.
+# The chain rule is linear: multiply the loss by S, and every gradient is multiplied by S. If S is a power
+# of two, that only adds to the exponents: no bit of any significand changes. Here are the exponents of the
+# same step, as it is and scaled by 2¹⁶. **Predict** how the second picture differs from the first.
 
 # %%
 step = {scale: gradients_of_a_step(scale) for scale in (1.0, 2.0**16)}
@@ -131,9 +131,10 @@ assert scaled.share("underflow") < 0.05
 # %% [markdown]
 # ## What really arrives
 #
-# Counting an FP32 run says what would be lost at each operation by itself. In an FP16 run losses travel: once
-# the gradient of the outputs is zero, so is everything before it. So now the same step in FP16, at many scales,
-# and the gradients of the weights as they arrive. **Predict** the shape of the curve. What limits S above?
+# Counting an FP32 run says what would be lost at each operation by itself. In an FP16 run losses travel:
+# once the gradient of the outputs is zero, so is everything before it. So now the same step in FP16, at
+# many scales, and the gradients of the weights as they arrive. **Predict** the shape of the curve. What
+# limits S above?
 
 
 # %%
@@ -174,14 +175,14 @@ assert (good[0], good[-1]) == ((12, 32) if FAST else (12, 33))
 assert (np.diff(flushed[powers <= 20]) <= 0).all()
 
 # %% [markdown]
-# The window of safe scales is wide, 2¹² to 2³³, and its upper end is where the first gradient
-# anywhere in the network passes 65504. Static scales of 8 to 32,768 are what Micikevicius et al. (2018, section
-# 3.2) report for their networks. Lesson 7 finds the scale while training.
+# The window of safe scales is wide, 2¹² to 2³³, and its upper end is where the first gradient anywhere in
+# the network passes 65504. Static scales of 8 to 32,768 are what Micikevicius et al. (2018, section 3.2)
+# report for their networks. Lesson 7 finds the scale while training.
 #
 # ## Unscale in FP32
 #
-# The weights must get the true gradient: divide by S before it is used. If that is done in FP16, the small ones
-# die after all.
+# The weights must get the true gradient: divide by S before it is used. If that is done in FP16, the small
+# ones die after all.
 
 # %%
 scale = 2.0**16
@@ -199,8 +200,8 @@ assert (wrong[present] == 0).mean() > 0.2 and (right[present] == 0).mean() < 0.0
 assert np.median(error) < 4 * 2.0**-11
 
 # %% [markdown]
-# Dividing by a power of two is exact in FP32. That is why scales are powers of two: the only rounding left is
-# the FP16 one of the backward pass itself.
+# Dividing by a power of two is exact in FP32. That is why scales are powers of two: the only rounding left
+# is the FP16 one of the backward pass itself.
 #
 # ## The order of a step
 #
@@ -261,32 +262,36 @@ for name in ("FP16, scale 2^16", "BF16, no scaling"):
     assert abs(results[name][1] - results["FP32"][1]) < 0.01
 
 # %% [markdown]
-# Two multiplications make the difference between a third of the digits and nearly all of them. (On the weights
-# themselves scaling has no effect whatever: after step 3 the gradients are the same numbers as in FP32, up to
-# FP16's rounding.)
+# Two multiplications make the difference between a third of the digits and nearly all of them. (On the
+# weights themselves scaling has no effect whatever: after step 3 the gradients are the same numbers as in
+# FP32, up to FP16's rounding.)
 #
-# BF16 needs none of this: with the exponents of FP32, its gradients do not underflow before FP32's do. That is
-# what its 8 exponent bits buy. What they cost is precision: its numbers are eight times as coarse.
+# BF16 needs none of this: with the exponents of FP32, its gradients do not underflow before FP32's do. That
+# is what its 8 exponent bits buy. What they cost is precision: its numbers are eight times as coarse.
 #
 # ## What to remember
 #
-# - FP16 gradients at or below 2⁻²⁵ are zero under rounding to nearest, below 2⁻²⁴ under truncation. Zeros that
-#   are zero in FP32, too, are no underflow.
-# - S on the loss is S on every gradient. Powers of two are exact. Choose S so large that the largest gradient
-#   stays below 65504, with room to spare.
+# - FP16 gradients at or below 2⁻²⁵ are zero under rounding to nearest, below 2⁻²⁴ under truncation. Zeros
+#   that are zero in FP32, too, are no underflow.
+# - S on the loss is S on every gradient. Powers of two are exact. Choose S so large that the largest
+#   gradient stays below 65504, with room to spare.
 # - Unscale in FP32, before anything else looks at the gradients.
 #
 # ## On your own
 #
 # 1. Truncate instead: `mp.rounding("toward_zero")` around `weight_gradients`. How does the curve move?
-# 2. Which operation flushes first? Print `run` of `mp.inspect.ranges(mp.float16, model=model)` in an FP16 run.
-# 3. Scale by 3 · 2¹⁴ instead of 2¹⁶ and compare the gradients bit by bit. Where does the extra error come from?
+# 2. Which operation flushes first? Print `run` of `mp.inspect.ranges(mp.float16, model=model)` in an FP16
+#    run.
+# 3. Scale by 3 · 2¹⁴ instead of 2¹⁶ and compare the gradients bit by bit. Where does the extra error come
+#    from?
 #
 # Exercises: 6a (choose a scale), 6b (predict what is flushed), 6c (bug hunt: the order of a step).
 #
 # ## Further reading
 #
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2 and figure 3.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2 and figure
+#   3.
 # - D. Kalamkar et al., *A study of BFLOAT16 for deep learning training*, arXiv 1905.12322, 2019: training
 #   without loss scaling.
-# - NVIDIA, *Train with mixed precision* (docs.nvidia.com/deeplearning/performance): choosing a scaling factor.
+# - NVIDIA, *Train with mixed precision* (docs.nvidia.com/deeplearning/performance): choosing a scaling
+#   factor.

@@ -14,8 +14,8 @@
 # **You will** write the state machine that every large library uses, watch it find a scale, and see what it
 # does when the trouble is not an overflow.
 #
-# **You will learn** how a scale is found while training; what a skipped step must leave alone; the one right
-# order of a step; how other libraries' rules differ; and how a NaN drags a scale to zero.
+# **You will learn** how a scale is found while training; what a skipped step must leave alone; the one
+# right order of a step; how other libraries' rules differ; and how a NaN drags a scale to zero.
 #
 # **You need** lesson 6.
 
@@ -37,8 +37,9 @@ train, test = mp.data.load_digits("train"), mp.data.load_digits("test")
 # %% [markdown]
 # ## The idea: try too high
 #
-# Lesson 6 chose the scale by measuring all gradients. In training they change from step to step, and looking
-# at each is what we want to avoid. One thing is cheap to notice: a gradient that is infinite or NaN. So:
+# Lesson 6 chose the scale by measuring all gradients. In training they change from step to step, and
+# looking at each is what we want to avoid. One thing is cheap to notice: a gradient that is infinite or
+# NaN. So:
 #
 # - start with a scale that is probably too large;
 # - if a step's gradients hold an inf or a NaN, **skip the step** and halve the scale;
@@ -65,8 +66,8 @@ class Scale:
 
 
 # %% [markdown]
-# **Predict** the scale after each of these steps, with an interval of 3: overflow, clean, clean, overflow, and
-# then four clean ones.
+# **Predict** the scale after each of these steps, with an interval of 3: overflow, clean, clean, overflow,
+# and then four clean ones.
 
 # %%
 mine, trace = Scale(scale=8.0, interval=3), []
@@ -95,8 +96,9 @@ print("the same scales in every history")
 # %% [markdown]
 # ## A step, line by line
 #
-# `mp.amp.GradScaler` holds such a rule and does what belongs to it. This is the whole step of mixed precision
-# training with FP16 weights. Each line stands where it stands for a reason; each other order is a known bug.
+# `mp.amp.GradScaler` holds such a rule and does what belongs to it. This is the whole step of mixed
+# precision training with FP16 weights. Each line stands where it stands for a reason; each other order is a
+# known bug.
 #
 # 1. `scaler.scale(loss).backward()`: small gradients survive.
 # 2. `masters.copy_gradients()`: on to FP32.
@@ -104,7 +106,8 @@ print("the same scales in every history")
 # 4. `clip_grad_norm_`: before line 3 it would clip a norm that is S times too large.
 # 5. `scaler.step(optimizer)`: unless something was found.
 # 6. `scaler.update()`: choose the next scale. Before line 5 it would forget what line 3 found.
-# 7. `masters.copy_weights()`: rounded to FP16. A learning-rate schedule moves on only if the step was taken.
+# 7. `masters.copy_weights()`: rounded to FP16. A learning-rate schedule moves on only if the step was
+#    taken.
 
 
 # %%
@@ -139,9 +142,9 @@ def fit(dtype, policy=None, steps=150 if FAST else 500):
 
 
 # %% [markdown]
-# The scale starts at 2³⁰, far too high on purpose, and grows after 50 clean steps. (PyTorch's defaults are 2¹⁶
-# and 2,000; a training of 500 steps needs a shorter interval to show anything.) **Predict** the picture: how
-# many steps are skipped at first, and what happens every 50 steps later?
+# The scale starts at 2³⁰, far too high on purpose, and grows after 50 clean steps. (PyTorch's defaults are
+# 2¹⁶ and 2,000; a training of 500 steps needs a shorter interval to show anything.) **Predict** the
+# picture: how many steps are skipped at first, and what happens every 50 steps later?
 
 # %%
 policy = mp.amp.DynamicLossScale(init_scale=2.0**30, growth_interval=50)
@@ -177,8 +180,8 @@ assert abs(losses[-20:].mean() - wide_losses[-20:].mean()) < (0.1 if FAST else 0
 
 # %% [markdown]
 # It settles within a few steps, tries a higher scale every 50 clean steps, and is thrown back when that
-# overflows. As training goes on the gradients shrink, and the scale climbs. One skipped step in a hundred costs
-# next to nothing: the curves lie on each other (FP16's is a few skipped steps behind at first).
+# overflows. As training goes on the gradients shrink, and the scale climbs. One skipped step in a hundred
+# costs next to nothing: the curves lie on each other (FP16's is a few skipped steps behind at first).
 #
 # ## A skipped step changes nothing
 #
@@ -216,13 +219,15 @@ assert scaler.get_scale() == 2.0**39
 # The rule is a choice. Some that libraries made, each a value of `mp.amp`:
 #
 # - **static**: one scale for all steps (`StaticLossScale`);
-# - **gradual** (Chainer): after the first overflow, grow by a factor of 2^(1/interval) in *each* clean step;
+# - **gradual** (Chainer): after the first overflow, grow by a factor of 2^(1/interval) in *each* clean
+#   step;
 # - **hysteresis** (Megatron, DeepSpeed): forgive the first overflow, halve at the second;
-# - **logarithmic** (OpenSeq2Seq's LogMax): follow the mean and spread of log₂ of the largest gradient, so that
-#   an overflow becomes unlikely, instead of waiting for it.
+# - **logarithmic** (OpenSeq2Seq's LogMax): follow the mean and spread of log₂ of the largest gradient, so
+#   that an overflow becomes unlikely, instead of waiting for it.
 #
-# **Predict** which of them skips the fewest steps, and what each does on an odd batch whose gradients are 100
-# times as large. All see the same sequence: largest gradients that shrink slowly, with noise and two outliers.
+# **Predict** which of them skips the fewest steps, and what each does on an odd batch whose gradients are
+# 100 times as large. All see the same sequence: largest gradients that shrink slowly, with noise and two
+# outliers.
 
 # %%
 STEPS = 400
@@ -267,16 +272,16 @@ assert skips["dynamic"] < STEPS * 0.05
 # %% [markdown]
 # The dynamic rule loses a step for every try that was too high, and stays a bit or two below the limit. The
 # gradual one creeps up until it overflows; its scales are no powers of two, so scaling rounds. Hysteresis
-# pays with a second skipped step wherever the scale really is too high, and forgives an outlier only if nothing
-# else has overflowed since it last grew; here something had.
-# The logarithmic rule keeps a distance of three deviations and hardly ever skips; but it must see the largest
-# gradient of every step.
+# pays with a second skipped step wherever the scale really is too high, and forgives an outlier only if
+# nothing else has overflowed since it last grew; here something had. The logarithmic rule keeps a distance
+# of three deviations and hardly ever skips; but it must see the largest gradient of every step.
 #
 # ## When it is not an overflow
 #
-# A scaler knows one cure. If the loss itself is NaN, from a NaN in the data, say, every step is "overflow", and
-# the scale halves until nothing is left of it. Many a training died this way in the night, with the message
-# that the loss scale was too small. tinymp's scaler looks at the loss before it was scaled, and says so.
+# A scaler knows one cure. If the loss itself is NaN, from a NaN in the data, say, every step is "overflow",
+# and the scale halves until nothing is left of it. Many a training died this way in the night, with the
+# message that the loss scale was too small. tinymp's scaler looks at the loss before it was scaled, and
+# says so.
 
 # %%
 mp.manual_seed(0)
@@ -300,17 +305,19 @@ assert scaler.get_scale() == 0.25 and all(record.skipped for record in scaler.tr
 # ## What to remember
 #
 # - Halve on inf or NaN and skip the step; double after many clean steps.
-# - A skipped step changes nothing but the scaler. The order is: backward, copy, unscale and check, clip, step,
-#   update, copy back.
+# - A skipped step changes nothing but the scaler. The order is: backward, copy, unscale and check, clip,
+#   step, update, copy back.
 # - A scale that falls and falls is a symptom. Look at the unscaled loss first.
 #
 # ## On your own
 #
-# 1. Move `scaler.update()` before `scaler.step(optimizer)`. What does tinymp say? Which bug would it be?
+# 1. Move `scaler.update()` before `scaler.step(optimizer)`. What becomes of the gradients in the first
+#    step, and what does tinymp say in the second?
 # 2. Replace Adam by SGD and compare the gradients that arrive with and without clipping in the wrong place.
 # 3. Give `LogMaxLossScale` 1 deviation instead of 3.09. How many steps are skipped, and is it worth it?
 #
-# Exercises: 7a (the state machine), 7b (a rule with hysteresis), 7c (write the histories that break scalers).
+# Exercises: 7a (the state machine), 7b (a rule with hysteresis), 7c (write the histories that break
+# scalers).
 #
 # ## Further reading
 #
@@ -319,5 +326,5 @@ assert scaler.get_scale() == 0.25 and all(record.skipped for record in scaler.tr
 # - O. Kuchaiev et al., *Mixed-precision training for NLP and speech recognition with OpenSeq2Seq*, arXiv
 #   1805.10387, 2018: backoff and LogMax.
 # - PyTorch documentation, *Automatic mixed precision package*: `GradScaler` and its defaults.
-# - R. Zhao, B. Vogel, T. Ahmed, *Adaptive loss scaling for mixed precision training*, arXiv 1910.12385, 2019:
-#   a scale for each layer.
+# - R. Zhao, B. Vogel, T. Ahmed, *Adaptive loss scaling for mixed precision training*, arXiv 1910.12385,
+#   2019: a scale for each layer.

@@ -11,11 +11,11 @@
 #
 # Read 25 min · run 3 s · practise 40 min · difficulty 2 of 3
 #
-# **You will** count every byte that a training step holds, for six ways to train, and trade memory for time with
-# checkpointing.
+# **You will** count every byte that a training step holds, for six ways to train, and trade memory for time
+# with checkpointing.
 #
-# **You will learn** what a parameter costs under each policy; why mixed precision saves little for small batches and
-# nearly half for large ones; and what checkpointing keeps and recomputes.
+# **You will learn** what a parameter costs under each policy; why mixed precision saves little for small
+# batches and nearly half for large ones; and what checkpointing keeps and recomputes.
 #
 # **You need** lessons 4 and 5; lesson 8 for autocast.
 
@@ -42,8 +42,8 @@ train = mp.data.load_digits("train")
 # - **optimizer state**: Adam keeps two numbers for each weight;
 # - **activations**: whatever the forward pass saves for the backward pass. They grow with the batch.
 #
-# **Predict** the bytes for each parameter, activations aside, of FP32 training with Adam. Then of training with FP16
-# weights and FP32 masters: is it more, or less?
+# **Predict** the bytes for each parameter, activations aside, of FP32 training with Adam. Then of training
+# with FP16 weights and FP32 masters: is it more, or less?
 
 # %%
 POLICIES = ("fp32", "autocast-fp16", "fp16", "bf16", "bf16-kahan", "bf16-stochastic")
@@ -79,8 +79,8 @@ print(f"a network of {parameters:,} parameters, batch of 1,024, FP32:\n")
 print(ledgers["fp32"][0])
 
 # %% [markdown]
-# The ledger looks at the arrays themselves: nothing is computed from formulas, and storage that two tensors share
-# counts once. Now all policies, activations aside, for each parameter:
+# The ledger looks at the arrays themselves: nothing is computed from formulas, and storage that two tensors
+# share counts once. Now all policies, activations aside, for each parameter:
 
 # %%
 KINDS = {
@@ -112,13 +112,14 @@ assert totals["bf16-kahan"] == 2 + 2 + 4 + 2 and totals["bf16-stochastic"] == 2 
 assert 17.5 < totals["autocast-fp16"] < 18
 
 # %% [markdown]
-# FP32 takes 16 bytes for each parameter. FP16 with masters takes **18**: two bytes of weights come on top. (Before they
-# are handed over, there are FP16 gradients as well, for a moment. The often-quoted 16 bytes of mixed precision, as in
-# Rajbhandari et al. 2020, are 2 + 2 + 4 + 8: gradients stay in FP16 there.) Autocast is about as large: its FP16 casts
-# of the weights live as long as the graph. So on *parameters* mixed precision saves nothing.
+# FP32 takes 16 bytes for each parameter. FP16 with masters takes **18**: two bytes of weights come on top.
+# (Before they are handed over, there are FP16 gradients as well, for a moment. The often-quoted 16 bytes of
+# mixed precision, as in Rajbhandari et al. 2020, are 2 + 2 + 4 + 8: gradients stay in FP16 there.) Autocast
+# is about as large: its FP16 casts of the weights live as long as the graph. So on *parameters* mixed
+# precision saves nothing.
 #
-# Without masters (lesson 5) it does: 10 bytes with Kahan compensation, 8 with stochastic rounding, Adam's state
-# in BF16 included.
+# Without masters (lesson 5) it does: 10 bytes with Kahan compensation, 8 with stochastic rounding, Adam's
+# state in BF16 included.
 #
 # ## Activations decide
 #
@@ -149,17 +150,20 @@ assert ratio[-1] < (0.9 if FAST else 0.68)
 assert parameters == 563_722
 
 # %% [markdown]
-# Small batch: FP16 needs *more*. Large batch: the ratio falls towards one half, because activations are all that
-# matters and take two bytes instead of four. Micikevicius et al. (2018, section 3.1) say the same of their networks:
-# the extra copy of the weights is small beside the activations, and memory is roughly halved overall.
+# Small batch: FP16 needs *more*. Large batch: the ratio falls towards one half, because activations are all
+# that matters and take two bytes instead of four. Micikevicius et al. (2018, section 3.1) say the same of
+# their networks: the extra copy of the weights is small beside the activations, and memory is roughly
+# halved overall.
 #
 # ## Checkpointing: compute it again
 #
-# Backward needs the activations of each layer, but not of all layers at once. *Checkpointing* keeps only the input of a
-# block and computes the block's insides a second time when backward arrives there: less memory, one more forward pass.
+# Backward needs the activations of each layer, but not of all layers at once. *Checkpointing* keeps only
+# the input of a block and computes the block's insides a second time when backward arrives there: less
+# memory, one more forward pass.
 #
-# **Predict** for a network of 16 layers: in blocks of how many layers does it need the least memory? Everything is measured
-# by Python's own allocator: what is kept after the forward pass, and the peak in the backward pass.
+# **Predict** for a network of 16 layers: in blocks of how many layers does it need the least memory?
+# Everything is measured by Python's own allocator: what is kept after the forward pass, and the peak in the
+# backward pass.
 
 
 # %%
@@ -217,10 +221,11 @@ assert min(peaks.values()) < 0.7 * peak_of_everything < peaks[16]
 assert kept == sorted(kept, reverse=True)
 
 # %% [markdown]
-# With n layers in blocks of b, n/b inputs are kept and b layers are recomputed at a time; the sum is smallest near
-# b = √n. That is how the memory for activations can grow like √n instead of n (Chen et al. 2016), at the price of one
-# extra forward pass, about a third more computing. Checkpointing combines with 16-bit activations, and replays random
-# numbers and roundings, so that the gradients stay the same to the bit.
+# With n layers in blocks of b, n/b inputs are kept and b layers are recomputed at a time; the sum is
+# smallest near b = √n. That is how the memory for activations can grow like √n instead of n (Chen et al.
+# 2016), at the price of one extra forward pass, about a third more computing. Checkpointing combines with
+# 16-bit activations, and replays random numbers and roundings, so that the gradients stay the same to the
+# bit.
 #
 # ## What to remember
 #
@@ -230,17 +235,18 @@ assert kept == sorted(kept, reverse=True)
 #
 # ## On your own
 #
-# 1. A model of 7 billion parameters is trained with Adam. How many gigabytes under each policy, activations aside?
-#    Which would fit one GPU of 141 GB?
+# 1. A model of 7 billion parameters is trained with Adam. How many gigabytes under each policy, activations
+#    aside? Which would fit one GPU of 141 GB?
 # 2. Use SGD with momentum in `ledger_of_a_step`. How do the six totals change?
-# 3. Wrap a training step in `with mp.inspect.TracedMemory() as traced:` and pass `traced=` to `mp.inspect.memory`. How
-#    large are the temporaries, and which operation makes them?
+# 3. Wrap a training step in `with mp.inspect.TracedMemory() as traced:` and pass `traced=` to
+#    `mp.inspect.memory`. How large are the temporaries, and which operation makes them?
 #
 # Exercises: 9a (bytes of a policy), 9b (the best block size), 9c (bug hunt: memory that grows).
 #
 # ## Further reading
 #
-# - T. Chen, B. Xu, C. Zhang, C. Guestrin, *Training deep nets with sublinear memory cost*, arXiv 1604.06174, 2016.
-# - S. Rajbhandari, J. Rasley, O. Ruwase, Y. He, *ZeRO: memory optimizations toward training trillion parameter models*,
-#   SC 2020, arXiv 1910.02054, section 3: the 16 bytes.
+# - T. Chen, B. Xu, C. Zhang, C. Guestrin, *Training deep nets with sublinear memory cost*, arXiv
+#   1604.06174, 2016.
+# - S. Rajbhandari, J. Rasley, O. Ruwase, Y. He, *ZeRO: memory optimizations toward training trillion
+#   parameter models*, SC 2020, arXiv 1910.02054, section 3: the 16 bytes.
 # - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, section 3.1.

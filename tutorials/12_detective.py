@@ -11,11 +11,11 @@
 #
 # Read 30 min · run 8 s · practise 75 min · difficulty 3 of 3
 #
-# **You will** be given a script that runs without an error and learns nothing, find five precision mistakes in it with
-# the instruments of this course, and then repair one that nobody explains to you.
+# **You will** be given a script that runs without an error and learns nothing, find five precision mistakes
+# in it with the instruments of this course, and then repair one that nobody explains to you.
 #
-# **You will learn** to go from a symptom to a line of code; which measurement answers which question; and that some
-# mistakes do not show in the accuracy at all.
+# **You will learn** to go from a symptom to a line of code; which measurement answers which question; and
+# that some mistakes do not show in the accuracy at all.
 #
 # **You need** lessons 1 to 8.
 
@@ -39,9 +39,9 @@ STEPS = 150 if FAST else 300
 # %% [markdown]
 # ## The script
 #
-# It was meant to be: FP16 weights, FP32 masters, dynamic loss scaling, clipping to a norm of 1, inputs brought to mean 0
-# and standard deviation 1. **Predict** as many of its five mistakes as you can before you run it. Take your time; nothing
-# in this lesson is more useful than these ten minutes.
+# It was meant to be: FP16 weights, FP32 masters, dynamic loss scaling, clipping to a norm of 1, inputs
+# brought to mean 0 and standard deviation 1. **Predict** as many of its five mistakes as you can before you
+# run it. Take your time; nothing in this lesson is more useful than these ten minutes.
 
 
 # %%
@@ -88,8 +88,9 @@ print(f"loss {loss:.3f} (guessing: {np.log(10):.3f}), test accuracy {accuracy:.1
 assert abs(loss - np.log(10)) < 0.05 and accuracy < 0.2
 
 # %% [markdown]
-# It does not crash, it warns of nothing, and it guesses. Where does one begin? At the beginning: follow the numbers from the
-# input to the update, and look at each for being zero, infinite, NaN or simply of the wrong size.
+# It does not crash, it warns of nothing, and it guesses. Where does one begin? At the beginning: follow the
+# numbers from the input to the update, and look at each for being zero, infinite, NaN or simply of the
+# wrong size.
 #
 # ## Clue 1: what goes in
 #
@@ -106,13 +107,13 @@ print("largest input:", float(np.abs(inputs.numpy()).max()))
 assert np.isinf(deviation.item()) and np.abs(inputs.numpy()).max() == 0
 
 # %% [markdown]
-# All inputs are zero: divided by infinity. The sum of 92,032 squares does not fit FP16 (lesson 8). The network has only
-# its biases to learn with. **Repair**: statistics in FP32.
+# All inputs are zero: divided by infinity. The sum of 92,032 squares does not fit FP16 (lesson 8). The
+# network has only its biases to learn with. **Repair**: statistics in FP32.
 #
 # ## Clue 2: what comes back
 #
-# With that repaired, the loss still stays where it is. So compare the gradient that the optimizer sees with that of FP32.
-# The function below is the script with each mistake as a switch, so that we can look inside.
+# With that repaired, the loss still stays where it is. So compare the gradient that the optimizer sees with
+# that of FP32. The function below is the script with each mistake as a switch, so that we can look inside.
 
 
 # %%
@@ -198,8 +199,8 @@ print(f"1 / 2^20 = {2.0**-20:.2g}")
 assert np.median(finite[0]) > 0.01 > 1e-4 > np.median(finite[1])
 
 # %% [markdown]
-# The norm that arrives is about one over the loss scale. The scaled gradients were clipped to a norm of 1, and *then* divided
-# by the scale. **Repair**: unscale before clipping (lesson 6).
+# The norm that arrives is about one over the loss scale. The scaled gradients were clipped to a norm of 1,
+# and *then* divided by the scale. **Repair**: unscale before clipping (lesson 6).
 #
 # ## Clue 3: a run that goes well, until it does not
 #
@@ -217,13 +218,15 @@ print(
 assert FAST or broken_at is not None
 
 # %% [markdown]
-# The scale falls to zero, because every step is "overflow". But the unscaled loss is NaN: no scale can mend that. A logit has
-# passed log 65504 ≈ 11.09, and its exponential is infinite (lesson 8). **Repair**: the loss in FP32, in one operation.
+# The scale falls to zero, because every step is "overflow". But the unscaled loss is NaN: no scale can mend
+# that. A logit has passed log 65504 ≈ 11.09, and its exponential is infinite (lesson 8). **Repair**: the
+# loss in FP32, in one operation.
 #
 # ## Clue 4: masters that are not
 #
-# The remaining two show neither in the loss curve nor in a crash. An FP32 master that collects small updates has bits that
-# FP16 does not have. **Predict** the share of masters that are FP16 numbers, in a right script and in this one.
+# The remaining two show neither in the loss curve nor in a crash. An FP32 master that collects small
+# updates has bits that FP16 does not have. **Predict** the share of masters that are FP16 numbers, in a
+# right script and in this one.
 
 # %%
 overwritten = run("masters")
@@ -232,13 +235,15 @@ print(f"final loss: right {good[0][-20:].mean():.4f}, here {overwritten[0][-20:]
 assert good[2] < 0.05 and overwritten[2] > 0.99
 
 # %% [markdown]
-# Every master is an FP16 number before each step: somebody copies the weights over them. At this learning rate the updates
-# are large and hardly anything is lost; at the end of a schedule training would stall (lesson 5). **Repair**: never copy
-# from the weights to the masters. That one had to be found by *asking for a property*, not by looking at results.
+# Every master is an FP16 number before each step: somebody copies the weights over them. At this learning
+# rate the updates are large and hardly anything is lost; at the end of a schedule training would stall
+# (lesson 5). **Repair**: never copy from the weights to the masters. That one had to be found by *asking
+# for a property*, not by looking at results.
 #
 # ## Clue 5: a number that comes too often
 #
-# The last mistake is not in the training at all. **Predict** the largest accuracy that the broken script can report.
+# The last mistake is not in the training at all. **Predict** the largest accuracy that the broken script
+# can report.
 
 # %%
 miscounted = run("count")
@@ -248,7 +253,8 @@ print(
 assert miscounted[1] == 256 / len(test) < good[1]
 
 # %% [markdown]
-# From 256 on, BF16 ones are lost (lesson 3): no accuracy on 359 images can exceed 71.3 %. **Repair**: count in integers.
+# From 256 on, BF16 ones are lost (lesson 3): no accuracy on 359 images can exceed 71.3 %. **Repair**: count
+# in integers.
 #
 # ## Each alone
 #
@@ -277,8 +283,8 @@ assert abs(final["masters"] - final["right"]) < 0.01 and final["count"] == final
 assert good[1] > 0.9
 
 # %% [markdown]
-# Two of five are plain to see, one bides its time, one is invisible here, and one is in the ruler and not in the thing. All
-# five are of kinds that are found in real programs.
+# Two of five are plain to see, one bides its time, one is invisible here, and one is in the ruler and not
+# in the thing. All five are of kinds that are found in real programs.
 #
 # ## A list to keep
 #
@@ -295,19 +301,24 @@ assert good[1] > 0.9
 #
 # - Follow the numbers from the input to the update, and compare each stage with FP32.
 # - Clipping, counting, statistics and losses are where the formats bite, not the matrix products.
-# - Test properties (masters hold more than FP16; a skipped step changes nothing), because results may look fine.
+# - Test properties (masters hold more than FP16; a skipped step changes nothing), because results may look
+#   fine.
 #
 # ## On your own
 #
-# 1. Plant a sixth mistake that a friend cannot find within half an hour, and say which instrument would have found it.
+# 1. Plant a sixth mistake that a friend cannot find within half an hour, and say which instrument would
+#    have found it.
 # 2. Lower the learning rate until "masters" shows in the final loss. Compare the share of lost updates.
-# 3. Run the right script in BF16 with `mp.rounding("toward_zero")`. Which of the five would still be mistakes?
+# 3. Run the right script in BF16 with `mp.rounding("toward_zero")`. Which of the five would still be
+#    mistakes?
 #
 # Exercises: 12a (another script, four mistakes), 12b (a watchdog).
 #
 # ## Further reading
 #
-# - D. Goldberg, *What every computer scientist should know about floating-point arithmetic*, ACM Computing Surveys 23(1),
-#   1991: the section on systems.
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018: the right order of a step, in three pages.
-# - D. Sculley et al., *Hidden technical debt in machine learning systems*, NeurIPS 2015: why such mistakes stay.
+# - D. Goldberg, *What every computer scientist should know about floating-point arithmetic*, ACM Computing
+#   Surveys 23(1), 1991: the section on systems.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018: the right order of a step, in three
+#   pages.
+# - D. Sculley et al., *Hidden technical debt in machine learning systems*, NeurIPS 2015: why such mistakes
+#   stay.

@@ -11,10 +11,12 @@
 #
 # Read 30 min · run 8 s · practise 45 min · difficulty 3 of 3
 #
-# **You will** train the digits' network with 8-bit products, see it fail without scales, and give each tensor one.
+# **You will** train the digits' network with 8-bit products, see it fail without scales, and give each
+# tensor one.
 #
-# **You will learn** what E4M3 and E5M2 are for; why one loss scale is no longer enough; how scales are found, at once or
-# from the past; what a single outlier does; and why the accumulator becomes a question again.
+# **You will learn** what E4M3 and E5M2 are for; why one loss scale is no longer enough; how scales are
+# found, at once or from the past; what a single outlier does; and why the accumulator becomes a question
+# again.
 #
 # **You need** lessons 1 to 3, 6 and 7.
 
@@ -39,8 +41,9 @@ E4M3, E5M2 = mp.float8_e4m3fn, mp.float8_e5m2
 # %% [markdown]
 # ## Two formats of eight bits
 #
-# Eight bits hold 256 words. E4M3 spends them on precision (3 significand bits), E5M2 on range (5 exponent bits, like
-# FP16's). Weights and activations are stored in E4M3, gradients in E5M2 (Micikevicius et al. 2022).
+# Eight bits hold 256 words. E4M3 spends them on precision (3 significand bits), E5M2 on range (5 exponent
+# bits, like FP16's). Weights and activations are stored in E4M3, gradients in E5M2 (Micikevicius et al.
+# 2022).
 
 # %%
 for dtype in (E4M3, E5M2, mp.float16):
@@ -53,9 +56,9 @@ assert (E4M3.max, E5M2.max) == (448, 57344)
 assert E4M3.smallest_subnormal == 2.0**-9 and E5M2.smallest_subnormal == 2.0**-16
 
 # %% [markdown]
-# E4M3 spans fewer than 18 powers of two, FP16 spans 40. Where do the tensors of a real step lie? Here are a weight
-# matrix, the activations behind it and the gradient that comes back, as they are in FP32 after some training.
-# **Predict** which of the three E4M3 and E5M2 can store as they are.
+# E4M3 spans fewer than 18 powers of two, FP16 spans 40. Where do the tensors of a real step lie? Here are a
+# weight matrix, the activations behind it and the gradient that comes back, as they are in FP32 after some
+# training. **Predict** which of the three E4M3 and E5M2 can store as they are.
 
 # %%
 mp.manual_seed(0)
@@ -97,17 +100,18 @@ assert lost(tensors["gradients"], E4M3, E4M3.max / np.abs(tensors["gradients"]).
 assert lost(tensors["weights"], E4M3) < 0.05
 
 # %% [markdown]
-# The tensors are of different sizes, and the window is narrow. One factor on the loss, as in lesson 6, moves all
-# gradients together, and weights and activations not at all. So with FP8 **each tensor gets a scale of its own**:
+# The tensors are of different sizes, and the window is narrow. One factor on the loss, as in lesson 6,
+# moves all gradients together, and weights and activations not at all. So with FP8 **each tensor gets a
+# scale of its own**:
 #
 #     stored = round(x · s),   s = 448 / max|x|,   used as stored / s.
 #
 # ## A quantised layer
 #
-# A product of two E4M3 numbers is exact in FP32 (4 + 4 bits). So rounding both factors to E4M3 and multiplying in
-# FP32 gives what FP8 hardware with an FP32 accumulator would give. For the backward pass the gradient is rounded to E5M2
-# as it arrives at the layer. The rounding itself is passed over by the gradient, as if it were not there: the
-# *straight-through* estimate.
+# A product of two E4M3 numbers is exact in FP32 (4 + 4 bits). So rounding both factors to E4M3 and
+# multiplying in FP32 gives what FP8 hardware with an FP32 accumulator would give. For the backward pass the
+# gradient is rounded to E5M2 as it arrives at the layer. The rounding itself is passed over by the
+# gradient, as if it were not there: the *straight-through* estimate.
 
 
 # %%
@@ -186,8 +190,8 @@ def fit(scales, steps=120 if FAST else 400):
 
 
 # %% [markdown]
-# The loss has a weight of 2⁻⁷, as one term among others (lesson 6). **Predict**: which of the three rules reaches the
-# FP32 loss?
+# The loss has a weight of 2⁻⁷, as one term among others (lesson 6). **Predict**: which of the three rules
+# reaches the FP32 loss?
 
 # %%
 runs = {
@@ -210,10 +214,10 @@ for name in ("FP8, scale of this step", "FP8, delayed scale"):
     assert abs(runs[name][0][1] - runs["FP32"][0][1]) < 0.015
 
 # %% [markdown]
-# With scales the 8-bit run comes close to FP32. The scale of this step needs a pass over each tensor before it can be
-# rounded; on a GPU that is dear, so libraries take the largest value of past steps (*delayed scaling*). When a tensor
-# grows faster than its history, values saturate at 448 for a step. They must *saturate*: E4M3 has no infinity, and
-# without saturation what is too large becomes NaN.
+# With scales the 8-bit run comes close to FP32. The scale of this step needs a pass over each tensor before
+# it can be rounded; on a GPU that is dear, so libraries take the largest value of past steps (*delayed
+# scaling*). When a tensor grows faster than its history, values saturate at 448 for a step. They must
+# *saturate*: E4M3 has no infinity, and without saturation what is too large becomes NaN.
 
 # %%
 too_large = np.float32([1.0, 470.0])
@@ -229,9 +233,9 @@ assert np.isnan(decode(encode(too_large, E4M3), E4M3)[1])
 # %% [markdown]
 # ## One outlier
 #
-# A scale for the whole tensor is set by its largest element. Let one activation in a thousand channels be much larger
-# than all others, as happens in language models. **Predict** what becomes of the rest when it is 10,000 times as large,
-# and what scales for blocks of 32 neighbours would do.
+# A scale for the whole tensor is set by its largest element. Let one activation in a thousand channels be
+# much larger than all others, as happens in language models. **Predict** what becomes of the rest when it
+# is 10,000 times as large, and what scales for blocks of 32 neighbours would do.
 
 # %%
 rng = np.random.default_rng(5)
@@ -261,16 +265,17 @@ assert errors["one scale"][0] < 0.04 and errors["one scale"][-1] > 0.9
 assert errors["a scale for each 32"][-1] < 0.25
 
 # %% [markdown]
-# With one scale FP8 forgives a factor of a few thousand, because it is a *floating* point format: the small values only get rounded
-# coarsely once they are subnormal. Beyond that one scale fails altogether; with blocks the damage stays in
-# the one block of thirty-two that has the outlier.
-# This is the idea of the microscaling formats (MXFP8): a power of two for every 32 elements.
+# With one scale FP8 forgives a factor of a few thousand, because it is a *floating* point format: the small
+# values only get rounded coarsely once they are subnormal. Beyond that one scale fails altogether; with
+# blocks the damage stays in the one block of thirty-two that has the outlier. This is the idea of the
+# microscaling formats (MXFP8): a power of two for every 32 elements.
 #
 # ## The accumulator again
 #
-# Lesson 3 opened an FP16 tensor core. For FP8 the H200 aligns its 32 products more coarsely and cuts each result to 14
-# bits. Without *fast accumulation* the sum moves to an ordinary FP32 number after every 128 products; with it, the
-# 14 bits are all there is. **Predict** the relative error for long sums of positive terms.
+# Lesson 3 opened an FP16 tensor core. For FP8 the H200 aligns its 32 products more coarsely and cuts each
+# result to 14 bits. Without *fast accumulation* the sum moves to an ordinary FP32 number after every 128
+# products; with it, the 14 bits are all there is. **Predict** the relative error for long sums of positive
+# terms.
 
 # %%
 lengths = [2**k for k in range(6, 11 if FAST else 13)]
@@ -297,17 +302,19 @@ assert found["fast"][-1] > 5 * found["FP32 after each 128"][-1]
 assert FAST or 0.05 < found["fast"][-1] < 0.1
 
 # %% [markdown]
-# Always cutting 14-bit sums toward zero costs 7 % at K = 4,096 here, as much as rounding a factor to E4M3 in the first
-# place; and it does not average out. The report on DeepSeek-V3 (2024, section 3.3.2) names nearly 2 % as the largest error
-# at this K in its preliminary test on H800 GPUs, which is why its training moves partial sums to FP32 after every 128
-# products. Ours is larger because all terms are positive and every cut goes the same way; it comes from a model that was
-# checked bit for bit against an H200.
+# Always cutting 14-bit sums toward zero costs 7 % at K = 4,096 here, as much as rounding a factor to E4M3
+# in the first place; and it does not average out. The report on DeepSeek-V3 (2024, section 3.3.2) names
+# nearly 2 % as the largest error at this K in its preliminary test on H800 GPUs, which is why its training
+# moves partial sums to FP32 after every 128 products. Ours is larger because all terms are positive and
+# every cut goes the same way; it comes from a model that was checked bit for bit against an H200.
 #
 # ## What to remember
 #
-# - E4M3 for weights and activations, E5M2 for gradients: less than 18 powers of two, so every tensor needs a scale.
+# - E4M3 for weights and activations, E5M2 for gradients: less than 18 powers of two, so every tensor needs
+#   a scale.
 # - Scales come from the largest value, of this step or of past ones; what exceeds them saturates.
-# - Outliers spoil a tensor's scale; smaller blocks keep the damage local. Long sums need a wide accumulator again.
+# - Outliers spoil a tensor's scale; smaller blocks keep the damage local. Long sums need a wide accumulator
+#   again.
 #
 # ## On your own
 #
@@ -320,7 +327,8 @@ assert FAST or 0.05 < found["fast"][-1] < 0.1
 # ## Further reading
 #
 # - P. Micikevicius, D. Stosic, N. Burgess, et al., *FP8 formats for deep learning*, arXiv 2209.05433, 2022.
-# - DeepSeek-AI, *DeepSeek-V3 technical report*, arXiv 2412.19437, 2024, section 3.3: blocks of scales, and sums of 128.
+# - DeepSeek-AI, *DeepSeek-V3 technical report*, arXiv 2412.19437, 2024, section 3.3: blocks of scales, and
+#   sums of 128.
 # - B. D. Rouhani et al., *Microscaling data formats for deep learning*, arXiv 2310.10537, 2023.
-# - X. Sun, J. Choi, C.-Y. Chen, et al., *Hybrid 8-bit floating point (HFP8) training and inference for deep neural
-#   networks*, NeurIPS 2019: one format forward, another one backward.
+# - X. Sun, J. Choi, C.-Y. Chen, et al., *Hybrid 8-bit floating point (HFP8) training and inference for deep
+#   neural networks*, NeurIPS 2019: one format forward, another one backward.

@@ -39,11 +39,23 @@ def build(lesson: Lesson) -> dict[str, Any]:
     notebook.nbformat_minor = 5
     for cell in notebook.cells:
         cell["metadata"] = {}
-        for output in cell.get("outputs", []):
-            output.pop("metadata", None)
-            if output["output_type"] in ("display_data", "execute_result"):
-                output["metadata"] = {}
+        if "outputs" in cell:
+            cell["outputs"] = _joined(cell["outputs"])
     return dict(notebook)
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Outputs with printed text in one piece: a kernel sends it in parts that depend on timing."""
+    joined: list[Any] = []
+    for output in outputs:
+        before = joined[-1] if joined else None
+        if before is not None and output.get("name") == before.get("name", "") != "":
+            before["text"] += output["text"]
+        else:
+            joined.append(output)
+        if "metadata" in output:
+            output["metadata"] = {}
+    return joined
 
 
 def main(names: list[str]) -> None:

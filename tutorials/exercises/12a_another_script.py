@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 12a · Another script, four mistakes
 #
-# `draft` trains an FP16 network on a regression whose targets are small, with FP32 masters and a fixed loss scale of
-# 2¹². It has four precision mistakes. Write `train`, with the same arguments and result, that trains as well as FP32 does.
-# Keep the FP16 model, the masters, the scale and the optimizer. Nothing is wrong with the data.
+# `draft` trains an FP16 network on a regression whose targets are small, with FP32 masters and a fixed loss
+# scale of 2¹². It has four precision mistakes. Write `train`, with the same arguments and result, that
+# trains as well as FP32 does. Keep the FP16 model, the masters, the scale and the optimizer. Nothing is
+# wrong with the data.
 
 # %%
 import numpy as np

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 12b · A watchdog
 #
-# Write `alarms(weights, masters, gradients, loss)`: a set of words for what is wrong with one training step, looked at just
-# before the optimizer's step. `weights` (float16), `masters` and `gradients` (float32) are lists of NumPy arrays of equal
-# shapes, the gradients unscaled; `loss` is a float, unscaled. The words:
+# Write `alarms(weights, masters, gradients, loss)`: a set of words for what is wrong with one training
+# step, looked at just before the optimizer's step. `weights` (float16), `masters` and `gradients` (float32)
+# are lists of NumPy arrays of equal shapes, the gradients unscaled; `loss` is a float, unscaled. The words:
 #
 # - `"loss"`: the loss is not finite;
 # - `"gradient"`: a gradient holds inf or NaN;

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 13a · A scale from the past
 #
-# Write a class `DelayedScale(length)`, whose method `next(largest)` takes the largest magnitude of this step's tensor and
-# returns the scale to use *in this step*: the largest power of two s such that (the largest magnitude of the last
-# `length` earlier steps) · s does not exceed 448. The magnitude of this step counts from the next step on. In the first
-# step, and while all magnitudes so far are zero, the scale is 1.
+# Write a class `DelayedScale(length)`, whose method `next(largest)` takes the largest magnitude of this
+# step's tensor and returns the scale to use *in this step*: the largest power of two s such that (the
+# largest magnitude of the last `length` earlier steps) · s does not exceed 448. The magnitude of this step
+# counts from the next step on. In the first step, and while all magnitudes so far are zero, the scale is 1.
 
 # %%
 import math

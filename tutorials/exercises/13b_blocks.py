@@ -1,10 +1,11 @@
 # %% [markdown]
 # # 13b · A power of two for every block
 #
-# The microscaling formats (MX) store 32 FP8 elements with one shared power of two. Write `pack(x)` for a float32 array
-# whose length is a multiple of 32. It returns two arrays: `powers`, an integer for each block, and `words`, uint8 E4M3
-# words of x · 2^(−power), saturating, to nearest even. The power of a block is floor(log₂ of its largest magnitude) − 8,
-# and 0 for a block of zeros. (8 is E4M3's largest exponent.) Then write `unpack(powers, words)`, the float32 values.
+# The microscaling formats (MX) store 32 FP8 elements with one shared power of two. Write `pack(x)` for a
+# float32 array whose length is a multiple of 32. It returns two arrays: `powers`, an integer for each
+# block, and `words`, uint8 E4M3 words of x · 2^(−power), saturating, to nearest even. The power of a block
+# is floor(log₂ of its largest magnitude) − 8, and 0 for a block of zeros. (8 is E4M3's largest exponent.)
+# Then write `unpack(powers, words)`, the float32 values.
 
 # %%
 import numpy as np

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 13c · Bug hunt: a scale that does not help
 #
-# `draft_quantise` should round an array to E4M3 with a scale of its own. On its author's test it is fine. On others it
-# returns NaN, zeros, or values far off. It has three mistakes. Write `quantise(x)`: float32 in, float32 out; each element
-# within 2⁻⁴ of itself, or within 2⁻¹⁸ of the largest magnitude. Arrays are never empty; elements are finite, some may
-# be zero, and all of them may be.
+# `draft_quantise` should round an array to E4M3 with a scale of its own. On its author's test it is fine.
+# On others it returns NaN, zeros, or values far off. It has three mistakes. Write `quantise(x)`: float32
+# in, float32 out; each element within 2⁻⁴ of itself, or within 2⁻¹⁸ of the largest magnitude. Arrays are
+# never empty; elements are finite, some may be zero, and all of them may be.
 
 # %%
 import numpy as np

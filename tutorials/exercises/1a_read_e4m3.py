@@ -3,8 +3,8 @@
 #
 # Lesson 1 has a decoder for formats of IEEE 754's kind. E4M3FN, an 8-bit format of today's GPUs, is not
 # quite of that kind: it has 4 exponent bits (bias 7) and 3 significand bits, no infinities, and a single
-# NaN pattern: all exponent and significand bits ones, with either sign. What would be infinity elsewhere
-# is an ordinary number.
+# NaN pattern: all exponent and significand bits ones, with either sign. What would be infinity elsewhere is
+# an ordinary number.
 #
 # Write `e4m3_value(word)`, which returns the value of a word from 0 to 255 as a Python float. Zero keeps
 # its sign: the word 128 is −0.0.

@@ -2,9 +2,9 @@
 # # 3a · A sum that gives back what it lost
 #
 # Write `compensated_sum(numbers)`: the sum of FP16 numbers in which *every* operation is an FP16 operation,
-# `add(x, y)` below. (Subtract with `add(x, -y)`; changing a sign is exact.) The error must stay within
-# 2.5u times the sum of magnitudes, u = 2⁻¹¹, however many terms there are (up to 500 here), where a plain
-# loop loses everything below half a spacing.
+# `add(x, y)` below. (Subtract with `add(x, -y)`; changing a sign is exact.) The error must stay within 2.5u
+# times the sum of magnitudes, u = 2⁻¹¹, however many terms there are (up to 500 here), where a plain loop
+# loses everything below half a spacing.
 
 # %%
 import numpy as np

@@ -4,11 +4,11 @@
 # Tensor cores of the Ampere generation take 8 products at a time (Hopper: 16), and keep one bit less when
 # they align: terms are cut to multiples of 2^(E − 24).
 #
-# Write `instruction(a, b, c, fraction_bits)`, which computes c + Σ a·b as a tensor core does, for any number
-# of FP16 pairs, where terms are cut to multiples of 2^(E − fraction_bits). Then write `ampere(a, b)`: the
-# dot product of two FP16 vectors whose length is a multiple of 8, as a chain of such instructions, starting
-# from 0. The lesson's function is a good beginning. All numbers here are finite, with exponents that stay
-# far from overflow and underflow of FP32.
+# Write `instruction(a, b, c, fraction_bits)`, which computes c + Σ a·b as a tensor core does, for any
+# number of FP16 pairs, where terms are cut to multiples of 2^(E − fraction_bits). Then write `ampere(a,
+# b)`: the dot product of two FP16 vectors whose length is a multiple of 8, as a chain of such instructions,
+# starting from 0. The lesson's function is a good beginning. All numbers here are finite, with exponents
+# that stay far from overflow and underflow of FP32.
 
 # %%
 import math

@@ -2,11 +2,11 @@
 # # 4b · Bug hunt: shared variables
 #
 # Two colleagues wrote the walk of an engine. `draft_one` passes the tests of chains, but gives 1 for the
-# gradient of x + x. `draft_two` repaired that; it gives the right gradient of x + x, and of x·x + x, and yet a
-# wrong one of the graph below, where an early result is used by late ones.
+# gradient of x + x. `draft_two` repaired that; it gives the right gradient of x + x, and of x·x + x, and
+# yet a wrong one of the graph below, where an early result is used by late ones.
 #
-# Find both mistakes and write `backward`, for any graph. Sources may occur twice in one operation, and rules
-# are costly: call each rule exactly once.
+# Find both mistakes and write `backward`, for any graph. Sources may occur twice in one operation, and
+# rules are costly: call each rule exactly once.
 
 # %%
 from itertools import count

@@ -2,8 +2,9 @@
 # # 5b · Which update is lost?
 #
 # Write `smallest_update(w)`: the smallest positive FP32 number u such that w + u, rounded to FP16 (to
-# nearest, ties to even), is not w. w is a positive, finite FP16 number below 32768, perhaps subnormal. Do not
-# search: half of the spacing is nearly the answer, and whether it *is* the answer depends on one bit of w.
+# nearest, ties to even), is not w. w is a positive, finite FP16 number below 32768, perhaps subnormal. Do
+# not search: half of the spacing is nearly the answer, and whether it *is* the answer depends on one bit of
+# w.
 
 # %%
 import numpy as np

@@ -4,8 +4,8 @@
 # A colleague built a training step with FP32 masters out of tinymp's parts. It runs, and learns as badly as
 # without masters. There are three mistakes; each alone would spoil it. Write `step`, repaired.
 #
-# `masters` is a list of FP32 tensors, one for each parameter of the FP16 model, and `optimizer` was built on
-# these masters.
+# `masters` is a list of FP32 tensors, one for each parameter of the FP16 model, and `optimizer` was built
+# on these masters.
 
 # %%
 import numpy as np

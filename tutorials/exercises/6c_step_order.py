@@ -2,11 +2,11 @@
 # # 6c · Bug hunt: the order of a step
 #
 # The step below scales its loss, and clips gradients to a norm of 1. Where gradients are small, it trains
-# worse than the FP32 step, and nobody sees an error. Find the *two* lines that stand in the wrong place or work on the wrong
-# numbers, and write `step`.
+# worse than the FP32 step, and nobody sees an error. Find the *two* lines that stand in the wrong place or
+# work on the wrong numbers, and write `step`.
 #
-# `masters` is a `mp.amp.MasterWeights`, `optimizer` was built on `masters.parameters()`; the scale is a power
-# of two, and nothing overflows here.
+# `masters` is a `mp.amp.MasterWeights`, `optimizer` was built on `masters.parameters()`; the scale is a
+# power of two, and nothing overflows here.
 
 # %%
 import numpy as np

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 7a · The state machine
 #
-# Write `next_state(scale, clean, overflowed, interval)`, which returns the next scale and the next number of
-# clean steps as a pair: the rule of lesson 7, with one addition. Scales are kept in FP32. Doubling must never
-# make the scale infinite there: it stays what it is, and the count begins again.
+# Write `next_state(scale, clean, overflowed, interval)`, which returns the next scale and the next number
+# of clean steps as a pair: the rule of lesson 7, with one addition. Scales are kept in FP32. Doubling must
+# never make the scale infinite there: it stays what it is, and the count begins again.
 #
 # Halving has no floor: a scale can become zero. That is for others to notice.
 

@@ -2,7 +2,8 @@
 # # 7b · A rule that forgives
 #
 # Megatron and DeepSpeed do not halve at once. Write their rule as `next_state(state, overflowed, interval,
-# hysteresis)`. A state is a tuple (scale, clean, overflows); `overflows` counts those since the scale last grew.
+# hysteresis)`. A state is a tuple (scale, clean, overflows); `overflows` counts those since the scale last
+# grew.
 #
 # - On overflow: count it; clean steps begin again at 0; the scale is halved if, with this one, at least
 #   `hysteresis` overflows have been counted, but it never falls below 1.

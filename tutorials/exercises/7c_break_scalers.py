@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 7c · Write the history that breaks them
 #
-# Five programmers wrote the rule of lesson 7. All start at 2¹⁶ and grow after 4 clean steps *in a row*. One of
-# the five is right, `RightScale`; the others have a bug each, that shows only after certain histories.
+# Five programmers wrote the rule of lesson 7. All start at 2¹⁶ and grow after 4 clean steps *in a row*. One
+# of the five is right, `RightScale`; the others have a bug each, that shows only after certain histories.
 #
 # Write `history()`: a list of at most 20 booleans (True: this step overflowed) after which each of the four
 # wrong ones has had, at some step, another scale than the right one.

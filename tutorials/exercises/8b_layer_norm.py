@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 8b · Bug hunt: a layer norm
 #
-# `draft_layer_norm` works on FP16 tensors and passes its author's test. In training it gives NaN in some layers
-# and zeros in others. It has two different weaknesses. Write `layer_norm`, which returns FP16 and is right, to
-# within FP16's precision, for every finite FP16 input whose elements are not all nearly equal.
+# `draft_layer_norm` works on FP16 tensors and passes its author's test. In training it gives NaN in some
+# layers and zeros in others. It has two different weaknesses. Write `layer_norm`, which returns FP16 and is
+# right, to within FP16's precision, for every finite FP16 input whose elements are not all nearly equal.
 
 # %%
 import numpy as np

@@ -1,13 +1,15 @@
 # %% [markdown]
 # # 9a · The bytes of a policy
 #
-# Write `bytes_per_parameter(weight, master, gradient, optimizer, compensated)`: how many bytes a training step holds for
-# each parameter at its end, activations aside.
+# Write `bytes_per_parameter(weight, master, gradient, optimizer, compensated)`: how many bytes a training
+# step holds for each parameter at its end, activations aside.
 #
 # - `weight`: bytes of a weight as the model stores it, 2 or 4.
-# - `master`: whether there is an FP32 master of each weight besides. Then the gradient that is held is the master's.
+# - `master`: whether there is an FP32 master of each weight besides. Then the gradient that is held is the
+#   master's.
 # - `gradient`: bytes of a gradient without masters. (With masters it is 4, whatever is given here.)
-# - `optimizer`: `"sgd"`, `"momentum"` (one number) or `"adam"` (two numbers), in the format of what it updates.
+# - `optimizer`: `"sgd"`, `"momentum"` (one number) or `"adam"` (two numbers), in the format of what it
+#   updates.
 # - `compensated`: Kahan compensation, another number in that format.
 
 # %% nbgrader={"grade": false, "grade_id": "9a-gap", "locked": false, "schema_version": 3, "solution": true, "task": false}

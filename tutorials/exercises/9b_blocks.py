@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 9b · The best block size
 #
-# A network has n layers, and each saves one activation of `size` bytes. With checkpoints around blocks of b layers
-# (the last block may be smaller), the inputs of all blocks are kept, and the activations of one block at a time are
-# made again in the backward pass. The *peak* is counted simply: inputs of all blocks, plus the activations of the
-# largest block.
+# A network has n layers, and each saves one activation of `size` bytes. With checkpoints around blocks of b
+# layers (the last block may be smaller), the inputs of all blocks are kept, and the activations of one
+# block at a time are made again in the backward pass. The *peak* is counted simply: inputs of all blocks,
+# plus the activations of the largest block.
 #
-# Write `peak(layers, block, size)`, the peak in bytes, and `best_block(layers)`, the block size from 1 to `layers`
-# with the smallest peak; of several, the largest, because fewer checkpoints cost less time.
+# Write `peak(layers, block, size)`, the peak in bytes, and `best_block(layers)`, the block size from 1 to
+# `layers` with the smallest peak; of several, the largest, because fewer checkpoints cost less time.
 
 # %%
 import math

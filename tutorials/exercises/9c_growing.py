@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 9c · Bug hunt: memory that grows
 #
-# `draft_epoch` adds up the loss to report its mean. Its results are right, and it needs more memory with every step,
-# until a long epoch runs out of it. Find out what it keeps, and write `epoch` with the same results, which keeps
-# nothing but a few numbers.
+# `draft_epoch` adds up the loss to report its mean. Its results are right, and it needs more memory with
+# every step, until a long epoch runs out of it. Find out what it keeps, and write `epoch` with the same
+# results, which keeps nothing but a few numbers.
 
 # %%
 import tinymp as mp
