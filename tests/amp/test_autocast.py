@@ -35,8 +35,13 @@ FLOAT32 = """
 WIDEST = """
     addcdiv addcmul atan2 bilinear cross dot grid_sampler index_put scatter_add tensordot vdot
 """.split()
-# Operations that PyTorch composes of others: log_softmax and nll_loss.
-COMPOSED = {"cross_entropy": "float32"}
+# Operations that PyTorch composes of others: of log_softmax and nll_loss, of attention and views.
+# binary_cross_entropy is refused by its autocast, for what its lower formats would do to it.
+COMPOSED = {
+    "cross_entropy": "float32",
+    "self_attention": "lower",
+    "binary_cross_entropy": "float32",
+}
 
 
 def expected_category(name: str) -> str:

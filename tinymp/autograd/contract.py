@@ -14,6 +14,7 @@ from tinymp.autograd.tensor import Tensor, kind_of
 from tinymp.formats import (
     DType,
     RoundingState,
+    as_array,
     bool_,
     float32,
     gradient_dtype,
@@ -97,7 +98,9 @@ class Contract:
             attributes.update(zip(op.residuals, residuals, strict=True))
         if type(out) is np.ndarray and out.dtype is self.result.storage:
             return out  # what `rounded` would say of most, too
-        return out if op.forward_on == "words" else rounded(out, self.result, rounding)
+        if op.forward_on == "words":
+            return as_array(out)
+        return rounded(out, self.result, rounding)
 
     def shown(self, operands: Sequence[Operand]) -> list[Any]:
         """The operands as the forward rule sees them."""
@@ -130,7 +133,7 @@ class Contract:
                 if gradient.shape != source.shape:
                     gradient = QUIET.run(unbroadcast, self.xp, gradient, source.shape)
                 gradient = rounded(gradient, gradient_dtype(source.dtype), node.rounding)
-            gradients.append(gradient)
+            gradients.append(as_array(gradient))
         return gradients
 
     def changed(self, name: str, kept: Saved) -> RuntimeError:

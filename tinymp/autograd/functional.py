@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
 from tinymp.autograd.backward import run_backward
-from tinymp.autograd.modes import enable_grad
+from tinymp.autograd.modes import NO_SECOND_DERIVATIVES, enable_grad
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import gradient_dtype
 
 Arguments = int | tuple[int, ...]
+#: Whether a function is running whose gradient is taken.
+_inside: ContextVar[bool] = ContextVar("tinymp_inside_grad", default=False)
 
 
 def value_and_grad(function: Callable[..., Tensor], argnums: Arguments = 0) -> Callable[..., Any]:
@@ -23,6 +26,8 @@ def value_and_grad(function: Callable[..., Tensor], argnums: Arguments = 0) -> C
 
     Raises:
         TypeError: a chosen argument is not a floating-point tensor, or the result is no tensor.
+        NotImplementedError: inside another function whose gradient is taken, of an argument that
+            belongs to its graph: that would be a second derivative.
     """
     chosen = (argnums,) if isinstance(argnums, int) else argnums
 
@@ -37,10 +42,20 @@ def value_and_grad(function: Callable[..., Tensor], argnums: Arguments = 0) -> C
                     f"the gradient with respect to argument {i} was asked for, but {given} was "
                     "given there; it must be a floating-point tensor"
                 )
+            if _inside.get() and arguments[i].requires_grad:
+                raise NotImplementedError(
+                    f"the gradient with respect to argument {i} was asked for inside a function "
+                    f"whose own gradient is taken, but {NO_SECOND_DERIVATIVES}. Where none is "
+                    "wanted, pass argument.detach()"
+                )
             replaced[i] = arguments[i].detach().requires_grad_()
             inputs.append(replaced[i])
-        with enable_grad():
-            value = function(*replaced, **options)
+        token = _inside.set(True)
+        try:
+            with enable_grad():
+                value = function(*replaced, **options)
+        finally:
+            _inside.reset(token)
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"the function returned a {type(value).__name__}; it must return a tensor of one "

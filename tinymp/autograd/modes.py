@@ -20,6 +20,13 @@ class Autocast(Protocol):
         """
 
 
+#: What is said to those who ask for a derivative of a gradient.
+NO_SECOND_DERIVATIVES = (
+    "gradients have no graph of their own, so there are no second derivatives: gradient rules "
+    "compute on plain arrays, from what they kept of the first pass. For a Hessian times a vector "
+    "v take the difference of two gradients, in float64: (grad(x + h*v) - grad(x - h*v)) / (2*h), "
+    "with h about 2**-18"
+)
 AUTOCAST: ContextVar[Autocast | None] = ContextVar("tinymp_autocast", default=None)
 
 

@@ -19,7 +19,7 @@ from tinymp.formats.dtype import (
 )
 from tinymp.formats.encode import encode
 from tinymp.formats.finfo import FloatInfo, finfo
-from tinymp.formats.packing import pack, rounded, unpack
+from tinymp.formats.packing import as_array, pack, rounded, unpack
 from tinymp.formats.promotion import gradient_dtype, promote, promote_ranked
 from tinymp.formats.rounding import (
     MODES,
@@ -37,6 +37,7 @@ __all__ = [
     "FloatInfo",
     "RoundingState",
     "active_rounding",
+    "as_array",
     "bfloat16",
     "bool_",
     "decode",

@@ -46,7 +46,7 @@ def decode(words: Any, dtype: DType | str) -> Array:
 
 def values_of(words: Array, dtype: DType) -> Array:
     """Return ``decode`` of an array of words or storage, without its conveniences and checks."""
-    if isinstance(words, np.ndarray):
-        return decode_fast(words, dtype)
+    if isinstance(words, np.ndarray | np.generic):
+        return decode_fast(np.asarray(words), dtype)
     values = device_of(words).kernels.decode_words(words.view(dtype.words), dtype)
     return decode_rule(words.view(dtype.words), dtype) if values is NotImplemented else values

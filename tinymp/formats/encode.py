@@ -73,8 +73,8 @@ def round_to_storage(
         return values
     if mode == "stochastic" and random_words is None:
         random_words = _draw_random_words(values)
-    if isinstance(values, np.ndarray):
-        return encode_fast(values, dtype, mode, saturate, random_words)
+    if isinstance(values, np.ndarray | np.generic):
+        return encode_fast(np.asarray(values), dtype, mode, saturate, random_words)
     encode_words = device_of(values).kernels.encode_words
     words = encode_words(values, dtype, mode, saturate, random_words)
     if words is NotImplemented:

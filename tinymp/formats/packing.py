@@ -36,10 +36,14 @@ def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = 
     return round_to_storage(values, dtype, mode or dtype.default_rounding, saturate)
 
 
+def as_array(values: Array) -> Array:
+    """An array, also where NumPy made a scalar of a result without dimensions."""
+    return np.asarray(values) if isinstance(values, np.generic) else values
+
+
 def rounded(values: Array, dtype: DType, rounding: RoundingState) -> Array:
     """What a rule computed, as `dtype` stores it, rounded by the mode `rounding` has for it."""
-    if isinstance(values, np.generic):  # what NumPy makes of a result without dimensions
-        values = np.asarray(values)
+    values = as_array(values)
     return values if values.dtype == dtype.storage else pack(values, dtype, rounding.mode(dtype))
 
 
