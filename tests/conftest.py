@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 # Workers already fill the cores, so BLAS gets one thread in each. It reads this when it is loaded,
 # which is why the imports below come second.
@@ -31,6 +32,17 @@ def _fixed_seed() -> None:
     from tinymp.devices import manual_seed
 
     manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_operations_end_with_the_test() -> Iterator[None]:
+    """An operation that a test defines is in no table afterwards."""
+    from tinymp.autograd.op import OPS
+
+    before = len(OPS)
+    yield
+    for name in list(OPS)[before:]:
+        del OPS[name]
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
