@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.devices import get_device
+from tinymp.devices import Generator, get_device
 from tinymp.numerics.accumulators import FLOAT32, Accumulator
 from tinymp.numerics.packed import Packed, compute_type
 from tinymp.numerics.select import where
@@ -33,6 +33,8 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
         the array module's, unless the accumulator brings its own.
     `where(condition, x, y)`
         on the CPU a faster spelling of NumPy's (`numerics.select`).
+    `uniform(shape, seed, draw)`
+        the numbers in [0, 1) of a draw of a seed: the same on every device.
     """
     on = get_device(device)
     xp = SimpleNamespace(**vars(on.xp))
@@ -40,6 +42,7 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     xp.cumsum = accumulator.cumsum
     xp.segment_sums = accumulator.segment_sums
     xp.matmul = partial(accumulator.packed_matmul, on)
+    xp.uniform = lambda shape, seed, draw: Generator(seed).uniform(on, shape, draw)
     vars(xp).update(accumulator.functions(on.xp))
     if on.xp is np:
         xp.where = where

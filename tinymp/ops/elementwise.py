@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
-from tinymp.devices import Generator, device_of
 from tinymp.formats import DType, float32
 from tinymp.ops.arithmetic import Operand
 from tinymp.ops.dims import check_tensors
@@ -52,7 +51,7 @@ WHERE = Op(
 
 def _dropout(xp: Any, x: Array, *, p: float, seed: int, draw: int) -> Any:
     """What is kept is named by a seed and a draw, so it can be drawn again."""
-    keep = Generator(seed).uniform(device_of(x), x.shape, draw) >= p
+    keep = xp.uniform(x.shape, seed, draw) >= p
     return xp.where(keep, x / (1 - p), 0), keep
 
 
