@@ -208,7 +208,7 @@ def test_microscaling_formats_are_those_of_ml_dtypes(name):
 
 
 def test_microscaling_limits_are_those_of_the_specification():
-    """OCP Microscaling Formats (MX) Specification 1.0, tables 2 and 4."""
+    """OCP Microscaling Formats (MX) Specification 1.0, section 5.3."""
     limits = {(3, 2): (28.0, 0.25, 0.0625), (2, 3): (7.5, 1.0, 0.125), (2, 1): (6.0, 1.0, 0.5)}
     for (e, m), expected in limits.items():
         dtype = without(e, m, "neither")

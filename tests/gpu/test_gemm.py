@@ -45,7 +45,7 @@ def tensor_core_bound(a, b):
     j = 4 (newer ones a larger j and more bits), so k products cost at most (k + 2 (k/4 + 1)) cuts.
     Partial sums that are added afterwards cost less than k/4 roundings of 2**-24. All together
     stays below (2k + 2) 2**-23 S. (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA
-    tensor cores, PeerJ Computer Science 2021, section 4.)
+    tensor cores, PeerJ Computer Science 7:e330, 2021.)
     """
     k = a.shape[-1]
     return (2 * k + 2) * 2.0**-23 * (np.abs(a) @ np.abs(b))

@@ -1,10 +1,11 @@
 """Autocast: which operations run in the lower precision, decided by one table.
 
-Micikevicius et al., Mixed Precision Training (ICLR 2018, arXiv 1710.03740), section 3, keep the
-matrix products in FP16 and everything that sums or exponentiates in FP32. Autocast does it for a
-float32 model without touching it: around each operation it casts the operands, or sets the dtype of
-the result, by the operation's category. The categories are those of PyTorch's CUDA autocast
-(ATen/autocast_mode.h, version 2.13); each is a field of the operation (`Op.autocast`).
+Micikevicius et al., Mixed Precision Training (ICLR 2018, arXiv 1710.03740), section 3.3, multiply
+FP16 matrices, add up their products in FP32, and take large sums, those of batch normalization and
+softmax, in FP32. Autocast does the like for a float32 model without touching it: around each
+operation it casts the operands, or sets the dtype of the result, by the operation's category. The
+categories are those of PyTorch's CUDA autocast (ATen/autocast_mode.h, version 2.13); each is a
+field of the operation (`Op.autocast`).
 
 The casts are ordinary operations: nodes in the graph, whose backward returns the gradient in the
 dtype of their input. So a float32 parameter gets a float32 gradient.

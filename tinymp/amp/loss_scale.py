@@ -106,8 +106,9 @@ class LossScalePolicy(ABC):
 class DynamicLossScale(LossScalePolicy):
     """PyTorch's policy: back off at once, grow after `growth_interval` clean steps in a row.
 
-    It starts too high on purpose: some skipped steps find the right scale. Source: Micikevicius et
-    al., Mixed Precision Training (ICLR 2018), section 3.2; defaults of `torch.amp.GradScaler`.
+    It starts too high on purpose: some skipped steps find the right scale. Source of the idea:
+    Micikevicius et al., Mixed Precision Training (ICLR 2018), sections 3.2 (skip the step) and 5;
+    rule and defaults are those of `torch.amp.GradScaler`.
     """
 
     growth_factor: float = 2.0

@@ -6,7 +6,7 @@ random numbers, rounding, accumulator and autocast. Its operations come in the s
 the second graph saved belongs to the nodes of the first.
 
 Source: Chen, Xu, Zhang & Guestrin, Training Deep Nets with Sublinear Memory Cost (arXiv
-1604.06174), section 3.
+1604.06174), section 4.
 """
 
 from __future__ import annotations

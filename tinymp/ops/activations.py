@@ -134,7 +134,8 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, `alpha`·(e^x - 1) elsewhere.
 
-    Source: Clevert, Unterthiner & Hochreiter, Exponential Linear Units (arXiv 1511.07289).
+    Source: Clevert, Unterthiner & Hochreiter, Fast and Accurate Deep Network Learning by
+    Exponential Linear Units (arXiv 1511.07289).
     """
     return apply(ELU, x, alpha=alpha)
 
@@ -155,7 +156,8 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 def relu6(x: Tensor) -> Tensor:
     """x cut to [0, 6].
 
-    Source: Howard et al., MobileNets (arXiv 1704.04861), for arithmetic of low precision.
+    Source: Sandler et al., MobileNetV2 (arXiv 1801.04381), section 4, for arithmetic of low
+    precision.
     """
     return hardtanh(x, 0.0, 6.0)
 
@@ -164,7 +166,7 @@ def selu(x: Tensor) -> Tensor:
     """`elu` with the alpha, times the scale, that keep mean 0 and variance 1 from layer to layer.
 
     Source: Klambauer, Unterthiner, Mayr & Hochreiter, Self-Normalizing Neural Networks (arXiv
-    1706.02515), equations 2 and 14.
+    1706.02515), equation 2, with the constants that keep mean 0 and variance 1.
     """
     return mul(elu(x, 1.6732632423543772), 1.0507009873554805)
 

@@ -2,7 +2,7 @@
 
 The elements under a kernel of K taps, at each of P places, make a matrix of C·K rows and P columns
 (im2col: Chellapilla, Puri & Simard, High Performance Convolutional Neural Networks for Document
-Processing, 2006, section 3). Columns are copies of stored words, so 2-byte inputs stay 2-byte and
+Processing, 2006). Columns are copies of stored words, so 2-byte inputs stay 2-byte and
 meet the kernel in one product, accumulated in float32. They are made again in backward, not kept.
 """
 

@@ -78,7 +78,7 @@ def distance(found: Summary, reference: Summary) -> float:
     """By how many pooled standard deviations the mean test loss is above the reference's.
 
     The pooled deviation is √((s₁² + s₂²)/2), that of the seeds: it tells how much luck matters.
-    (Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd edition, section 2.5.)
+    (Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd edition, 1988, chapter 2.)
     """
     difference = found.mean("loss") - reference.mean("loss")
     pooled = math.sqrt((found.spread("loss") ** 2 + reference.spread("loss") ** 2) / 2)

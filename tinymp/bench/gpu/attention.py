@@ -2,8 +2,8 @@
 
 The yardstick of the products is cuBLAS called directly, on arrays that are there already: what is
 lost to it is what this package adds. Of the whole, operations are counted as if only the needed
-half of a causal L×L matrix were computed: 2 products forward, 5 backward (FlashAttention, Dao et
-al., arXiv 2205.14135, counts alike).
+half of a causal L×L matrix were computed: 2 products forward, 5 backward (Dao, FlashAttention-2,
+arXiv 2307.08691, section 4.1, counts alike).
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ Reads queries once, keys and values once for each block of queries (all but the 
 second-level cache); writes out, and one float32 a query.
 
 Source: Dao et al., FlashAttention (arXiv 2205.14135), algorithm 1; Dao, FlashAttention-2 (arXiv
-2307.08691), section 3.1: the quotient at the end, a block for some queries; the running softmax is
-that of Milakov and Gimelshein (arXiv 1805.02867).
+2307.08691), sections 3.1.1 and 3.2: the quotient at the end, a block for some queries; the running
+softmax is that of Milakov and Gimelshein (arXiv 1805.02867).
 """
 
 from __future__ import annotations

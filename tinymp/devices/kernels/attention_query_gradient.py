@@ -27,7 +27,7 @@ g Vᵀ start at -D, which then need not be subtracted.
 Reads Q, g and out once, K and V once for each block; writes dQ, and the summaries.
 
 Source: Dao et al., FlashAttention (arXiv 2205.14135), appendix B.2; Dao, FlashAttention-2 (arXiv
-2307.08691), section 3.1.2, where dQ is added up by atomics.
+2307.08691), sections 3.1.2 and 3.2, where dQ is added up by atomics.
 """
 
 from __future__ import annotations
