@@ -9,7 +9,7 @@ from tinymp.devices import get_device
 from tinymp.devices.kernels.dropout import dropout
 from tinymp.devices.kernels.twin import Target
 from tinymp.devices.random import Generator
-from tinymp.formats import encode, float16, float32
+from tinymp.formats import bfloat16, encode, float16, float32
 from tinymp.ops.elementwise import DROPOUT
 
 pytestmark = pytest.mark.gpu
@@ -38,3 +38,15 @@ def test_infinities_nan_and_subnormals(bench):
     rule, kept = DROPOUT.forward(bench.rules, values, p=0.25, seed=1, draw=0)
     np.testing.assert_array_equal(bench.numpy(keep), kept)
     np.testing.assert_array_equal(bench.numpy(out), rule)
+
+
+def test_a_nan_is_stored_as_the_formats_own_word(bench):
+    for place in range(8):
+        values = np.ones(64, np.float32)
+        values[place::8] = np.nan
+        x = bench.packed(values, float32)
+        for dtype in (float16, bfloat16):
+            out, keep = dropout(x, p=0.5, seed=1, draw=0, target=Target(dtype, "nearest_even"))
+            words = bench.numpy(out).view(dtype.words) & (dtype.sign_mask - 1)
+            expected = encode(values * 2, dtype, "nearest_even")
+            np.testing.assert_array_equal(words, np.where(bench.numpy(keep), expected, 0))

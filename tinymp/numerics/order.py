@@ -77,12 +77,14 @@ def _terms_met(
     """
     big, tiny = (2.0**15, 2.0**-24) if dtype is float16 else (2.0**100, 2.0**-20)
     huge, minus, small, unit = (int(encode(x, dtype)) for x in (big, -big, tiny, 1.0))
-    by_rows, found = m >= n, []
+    by_rows = m >= n
+    found = np.empty(len(one), np.int64)
     for start in range(0, len(one), max(m, n)):
         i, j = (x[start : start + max(m, n)] for x in (one, other))
         asked = np.full((max(m, n), k), small, dtype.words)
         asked[np.arange(len(i)), i], asked[np.arange(len(j)), j] = huge, minus
         ones = np.full((k, min(m, n)), unit, dtype.words)
         product = multiply(asked, ones) if by_rows else multiply(ones.T, asked.T).T
-        found.append(k - np.rint(product[: len(i), 0].astype(np.float64) / tiny).astype(np.int64))
-    return np.concatenate(found)
+        left = product[: len(i), 0].astype(np.float64) / tiny
+        found[start : start + len(i)] = k - np.rint(left).astype(np.int64)
+    return found

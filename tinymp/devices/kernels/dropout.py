@@ -24,23 +24,14 @@ from tinymp.devices.kernels.twin import Target
 SOURCE = (
     PIECES
     + r"""
-// All 128 bits of a·b, from four products of 32 bits.
-__device__ __forceinline__ void product(uint64 a, uint64 b, uint64 &high, uint64 &low) {
-    const uint64 a0 = (uint32)a, a1 = a >> 32, b0 = (uint32)b, b1 = b >> 32;
-    const uint64 lowest = a0 * b0, middle = a1 * b0 + (lowest >> 32);
-    const uint64 other = a0 * b1 + (uint32)middle;
-    high = a1 * b1 + (middle >> 32) + (other >> 32);
-    low = other << 32 | (uint32)lowest;
-}
-
 // Philox4x64-10 (Salmon, Moraes, Dror, Shaw, SC 2011, section 3): 8 random words of 32 bits.
 __device__ __forceinline__ void philox(uint64 block, uint64 seed, uint64 draw, uint32 (&words)[8]) {
     uint64 c0 = block + 1, c1 = 0, c2 = draw, c3 = 0, k0 = seed, k1 = 0;
     #pragma unroll
     for (int round = 0; round < 10; ++round) {
-        uint64 high0, low0, high1, low1;
-        product(c0, 0xD2E7470EE14C6C93ull, high0, low0);
-        product(c2, 0xCA5A826395121157ull, high1, low1);
+        const uint64 m0 = 0xD2E7470EE14C6C93ull, m1 = 0xCA5A826395121157ull;
+        const uint64 high0 = __umul64hi(m0, c0), low0 = m0 * c0;
+        const uint64 high1 = __umul64hi(m1, c2), low1 = m1 * c2;
         c0 = high1 ^ c1 ^ k0;
         c1 = low1;
         c2 = high0 ^ c3 ^ k1;
@@ -53,16 +44,29 @@ __device__ __forceinline__ void philox(uint64 block, uint64 seed, uint64 draw, u
     for (int i = 0; i < 8; ++i) words[i] = quarters[i / 2] >> i % 2 * 32;
 }
 
-// x / divisor as a division rounds it, in fewer instructions: a quotient by the rounded reciprocal,
-// corrected twice by its exact remainder (Markstein, IBM J. Res. Dev. 34(1), 1990, section 5).
-// Where a step could under- or overflow, it is a division.
-__device__ __forceinline__ float divided(float x, float divisor, float reciprocal) {
-    float quotient = x * reciprocal;
-    quotient = fmaf(fmaf(-quotient, divisor, x), reciprocal, quotient);
-    quotient = fmaf(fmaf(-quotient, divisor, x), reciprocal, quotient);
-    const float size = fabsf(x);
-    if (size == 0) return x;
-    return size > 7.9e-31f && size < 1.2e30f ? quotient : x / divisor;  // 2^-100, 2^100
+// All x / divisor as a division rounds them, in fewer instructions: quotients by the rounded
+// reciprocal, corrected twice by their exact remainders (Markstein, IBM J. Res. Dev. 34(1), 1990,
+// section 5). Where a step could under- or overflow, which float16 cannot make happen, it is a
+// division. The divisor is positive: a zero keeps its sign.
+template <int count>
+__device__ __forceinline__ void divide(float (&x)[count], float divisor, float reciprocal) {
+    bool within = true;
+    float quotients[count];
+    #pragma unroll
+    for (int i = 0; i < count; ++i) {
+        float q = x[i] * reciprocal;
+        q = fmaf(fmaf(-q, divisor, x[i]), reciprocal, q);
+        q = fmaf(fmaf(-q, divisor, x[i]), reciprocal, q);
+        quotients[i] = copysignf(q, x[i]);
+        const float size = fabsf(x[i]);
+        within &= (size > 0x1p-100f || size == 0) && size < 0x1p100f;
+    }
+    if (within || moderate)
+        #pragma unroll
+        for (int i = 0; i < count; ++i) x[i] = quotients[i];
+    else
+        #pragma unroll
+        for (int i = 0; i < count; ++i) x[i] = x[i] / divisor;
 }
 
 // threshold: the smallest k with k·2^-24 ≥ p. divisor: 1 - p.
@@ -73,29 +77,35 @@ dropout(const X::word *__restrict__ x, Out::word *__restrict__ out, bool *__rest
     const uint64 block = (uint64)blockIdx.x * 256 + threadIdx.x;
     const long long first = 8 * block;
     if (first >= size) return;
-    uint32 words[8];
-    if (first + 8 <= size) {
+    const bool whole = first + 8 <= size;
+    float values[8];
+    if (whole) {
         const auto piece = piece_at<X, 8>(x + first);
-        philox(block, seed, draw, words);
-        float values[8];
-        union { bool kept[8]; uint2 word; } mask;
         #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            mask.kept[i] = words[i] >> 8 >= threshold;
-            values[i] = mask.kept[i] ? divided(piece[i], divisor, reciprocal) : 0.0f;
-        }
+        for (int i = 0; i < 8; ++i) values[i] = piece[i];
+    } else {
+        #pragma unroll
+        for (int i = 0; i < 8; ++i) values[i] = first + i < size ? decode<X>(x[first + i]) : 0.0f;
+    }
+    uint32 words[8];
+    philox(block, seed, draw, words);
+    divide(values, divisor, reciprocal);
+    union { bool kept[8]; uint2 word; } mask;
+    #pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        mask.kept[i] = words[i] >> 8 >= threshold;
+        values[i] = mask.kept[i] ? values[i] : 0.0f;
+    }
+    if (whole) {
         write<Out, mode>(out + first, values);
         *reinterpret_cast<uint2 *>(keep + first) = mask.word;
         return;
     }
-    philox(block, seed, draw, words);
     #pragma unroll
     for (int i = 0; i < 8; ++i) {
         if (first + i >= size) break;
-        const bool kept = words[i] >> 8 >= threshold;
-        keep[first + i] = kept;
-        const float value = kept ? decode<X>(x[first + i]) / divisor : 0.0f;
-        out[first + i] = encode<Out, mode>(value);
+        keep[first + i] = mask.kept[i];
+        out[first + i] = encode<Out, mode>(values[i]);
     }
 }
 """
@@ -107,7 +117,8 @@ def _kernel(x: Any, target: Target) -> Any:
     """The kernel for these formats; None where none serves."""
     if not (readable(x) and writable(target)):
         return None
-    return instance("dropout", SOURCE, X=x, Out=target.dtype, mode=target.mode)
+    moderate = x.smallest_subnormal > 2.0**-100 and x.max < 2.0**100
+    return instance("dropout", SOURCE, X=x, Out=target.dtype, mode=target.mode, moderate=moderate)
 
 
 def dropout(x: Any, *, p: float, seed: int, draw: int, target: Target) -> Any:

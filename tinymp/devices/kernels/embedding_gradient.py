@@ -6,12 +6,14 @@ tokens (...) int64, g (..., features), dweight (rows, features). Sums are of flo
 once; rows without a token are 0. The tokens are sorted first, so that the positions of each lie
 side by side: nothing is added atomically, and the same input gives the same bits.
 
-Memory: reads g once, writes dweight once. Sorting reads the tokens, a few kilobytes, many times,
-out of the cache: a position's rank is the number of smaller ones, counted. That is quadratic, and
-the fastest way by far for the thousands of tokens of a step; from 65536 on it is not served.
+Memory: reads g once, writes dweight once, and the rows of the tokens that occur a second time: the
+first kernel makes zeros of all, in the blocks that it does not sort with. Sorting reads the tokens,
+a few kilobytes, many times, out of the cache: a position's rank is the number of smaller ones,
+counted. That is quadratic, and the fastest way by far for the thousands of tokens of a step; from
+65536 on it is not served.
 
-Error: γ_(k-1) Σ|g| for a token that occurs k times. Beyond `shared_from` occurrences the warps of a
-block sum a part of them each, in order; then the parts are added in order.
+Error: γ_(k-1) Σ|g| for a token that occurs k times. From `shared_from` occurrences on the warps of
+a block sum a part of them each, in order; then the parts are added in order.
 """
 
 from __future__ import annotations
@@ -20,20 +22,40 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.devices.kernels.operands import WIDEST, aligned, contiguous, readable, writable
+from tinymp.devices.kernels.operands import (
+    WIDEST,
+    aligned,
+    contiguous,
+    multiprocessors,
+    readable,
+    writable,
+)
 from tinymp.devices.kernels.pieces import PIECES
 from tinymp.devices.kernels.template import instance, once_a_device
 from tinymp.devices.kernels.twin import Target
 
 MOST_TOKENS = 1 << 16
 
-# A block ranks 32 positions, one a lane; its 8 warps compare them with an eighth of all each.
+# A block ranks 32 positions, one a lane; its 8 warps compare them with an eighth of all each. The
+# blocks after those write zeros, which keeps the memory busy meanwhile.
 SORT = r"""
 constexpr int tile = 2048;
 
+__device__ __forceinline__ void write_zeros(uint4 *table, long long bytes, int block, int blocks) {
+    const long long thread = (long long)block * 256 + threadIdx.x;
+    for (long long i = thread; i < bytes / 16; i += (long long)blocks * 256)
+        table[i] = make_uint4(0, 0, 0, 0);
+    if (thread < bytes % 16) reinterpret_cast<uint8 *>(table + bytes / 16)[thread] = 0;
+}
+
 extern "C" __global__ void __launch_bounds__(256)
 sort_tokens(const long long *__restrict__ tokens, int *__restrict__ sorted,
-            int *__restrict__ positions, int count, int rows) {
+            int *__restrict__ positions, int count, int rows,
+            uint4 *__restrict__ table, long long bytes, int sorting) {
+    if ((int)blockIdx.x >= sorting) {
+        write_zeros(table, bytes, blockIdx.x - sorting, gridDim.x - sorting);
+        return;
+    }
     // Tokens that the table does not have come last, and what lies beyond the end after them.
     const auto number = [&](int i) {
         if (i >= count) return 0x7fffffff;
@@ -80,22 +102,12 @@ sort_tokens(const long long *__restrict__ tokens, int *__restrict__ sorted,
 }
 """
 
-# A block has 8 rows of the table, one a warp; a row with many tokens is the work of all 8.
+# A block has 12 of the sorted positions, one a warp. The warp at which a token begins sums all of
+# its gradients; where they are many, all 12 do.
 SOURCE = (
     PIECES
     + r"""
-constexpr int shared_from = 64;  // occurrences
-
-// How many of the sorted tokens are below `token`.
-__device__ int tokens_below(const int *__restrict__ sorted, int count, int token) {
-    int low = 0, high = count;
-    while (low < high) {
-        const int middle = (low + high) / 2;
-        if (sorted[middle] < token) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
+constexpr int warps = 12, shared_from = 64, batch = 2;
 
 struct Sums { float of[pieces][elements]; };
 
@@ -104,64 +116,92 @@ __device__ __forceinline__ Sums summed(const G::word *__restrict__ g,
                                        const int *__restrict__ positions,
                                        int begin, int end, int first, int n) {
     Sums sums = {};
-    #pragma unroll 4
-    for (int k = begin; k < end; ++k) {
-        const G::word *row = g + (long long)positions[k] * n;
+    for (int k = begin; k < end; k += batch) {
+        Piece<G, elements> held[batch][pieces];
         #pragma unroll
-        for (int p = 0; p < pieces; ++p) {
-            const int column = first + p * 32 * elements;
-            if (column < n) {
-                const auto piece = piece_at<G, elements>(row + column);
-                #pragma unroll
-                for (int i = 0; i < elements; ++i) sums.of[p][i] += piece[i];
-            }
+        for (int b = 0; b < batch; ++b) {
+            if (k + b >= end) break;
+            const G::word *row = g + (long long)positions[k + b] * n + first;
+            #pragma unroll
+            for (int p = 0; p < pieces; ++p)
+                if (first + p * 32 * elements < n)
+                    held[b][p] = piece_at<G, elements>(row + p * 32 * elements);
         }
+        #pragma unroll
+        for (int b = 0; b < batch; ++b)
+            if (k + b < end)
+                #pragma unroll
+                for (int p = 0; p < pieces; ++p)
+                    if (first + p * 32 * elements < n)
+                        #pragma unroll
+                        for (int i = 0; i < elements; ++i) sums.of[p][i] += held[b][p][i];
     }
     return sums;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+// Where the tokens after `begin` that are equal to its own end.
+__device__ int end_of_token(const int *__restrict__ sorted, int count, int begin) {
+    const int token = sorted[begin];
+    if (begin + 1 == count || sorted[begin + 1] != token) return begin + 1;
+    int low = begin + 1, high = count;
+    while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        if (sorted[middle] == token) low = middle;
+        else high = middle;
+    }
+    return high;
+}
+
+extern "C" __global__ void __launch_bounds__(32 * warps, 2)
 embedding_gradient(const G::word *__restrict__ g, const int *__restrict__ sorted,
                    const int *__restrict__ positions, Dw::word *__restrict__ dweight,
                    int count, int rows, int n) {
-    __shared__ int bounds[9];
-    __shared__ float parts[8][elements][32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = blockIdx.x * 8;
-    if (threadIdx.x < 9) {
-        const int token = min(row + (int)threadIdx.x, rows);
-        bounds[threadIdx.x] = tokens_below(sorted, count, token);
+    __shared__ int ends[warps], tokens[warps];
+    __shared__ float parts[warps][elements][32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, start = blockIdx.x * warps;
+    const int begin = start + warp;
+    int token = rows, end = begin;  // no token begins here, or one that the table does not have
+    if (begin < count && (begin == 0 || sorted[begin - 1] != sorted[begin])) {
+        token = sorted[begin];
+        if (token < rows) end = end_of_token(sorted, count, begin);
+    }
+    if (lane == 0) {
+        ends[warp] = end;
+        tokens[warp] = token;
     }
     __syncthreads();
 
-    for (int first = lane * elements; first - lane * elements < n;
-         first += 32 * elements * pieces) {
-        const int begin = bounds[warp], end = bounds[warp + 1];
-        if (row + warp < rows && end - begin < shared_from) {
+    for (int base = 0; base < n; base += 32 * elements * pieces) {
+        const int first = base + lane * elements;
+        if (end > begin && end - begin < shared_from) {
             const Sums sums = summed(g, positions, begin, end, first, n);
             #pragma unroll
             for (int p = 0; p < pieces; ++p) {
                 const int column = first + p * 32 * elements;
-                if (column < n)
-                    write<Dw, mode>(dweight + (long long)(row + warp) * n + column, sums.of[p]);
+                if (column >= n) break;
+                write<Dw, mode>(dweight + (long long)token * n + column, sums.of[p]);
             }
         }
-        for (int shared = 0; shared < 8; ++shared) {
-            const int begin = bounds[shared], many = bounds[shared + 1] - begin;
+        for (int other = 0; other < warps; ++other) {
+            const int from = start + other, many = ends[other] - from;
             if (many < shared_from) continue;
-            const int part = (many + 7) / 8, from = begin + min(many, warp * part);
-            const int to = begin + min(many, (warp + 1) * part);
-            const Sums sums = summed(g, positions, from, to, first, n);
+            const int part = (many + warps - 1) / warps;
+            const int mine = from + min(many, warp * part);
+            const int past = from + min(many, (warp + 1) * part);
+            const Sums sums = summed(g, positions, mine, past, first, n);
             #pragma unroll
             for (int p = 0; p < pieces; ++p) {
                 const int column = first + p * 32 * elements;
                 __syncthreads();
+                #pragma unroll
                 for (int i = 0; i < elements; ++i) parts[warp][i][lane] = sums.of[p][i];
                 __syncthreads();
                 if (warp > 0 || column >= n) continue;
                 float totals[elements] = {};
-                for (int w = 0; w < 8; ++w)
+                for (int w = 0; w < warps; ++w)
+                    #pragma unroll
                     for (int i = 0; i < elements; ++i) totals[i] += parts[w][i][lane];
-                write<Dw, mode>(dweight + (long long)(row + shared) * n + column, totals);
+                write<Dw, mode>(dweight + (long long)tokens[other] * n + column, totals);
             }
         }
     }
@@ -200,9 +240,11 @@ def embedding_gradient(
     sort, add = kernels
     in_order = cupy.empty((2, count), np.int32)
     sorted_tokens, positions = in_order[0], in_order[1]
-    sizes = np.int32(count), np.int32(rows)
-    sort((-(-count // 32),), (256,), (tokens.storage, sorted_tokens, positions, *sizes))
     dweight = cupy.empty(weight_shape, target.dtype.storage)
-    arguments = (g.storage, sorted_tokens, positions, dweight, *sizes, np.int32(n))
-    add((-(-rows // 8),), (256,), arguments)
+    sizes, sorting = (np.int32(count), np.int32(rows)), -(-count // 32)
+    zeros = dweight, np.int64(dweight.nbytes), np.int32(sorting)
+    arguments = tokens.storage, sorted_tokens, positions, *sizes, *zeros
+    sort((sorting + 4 * multiprocessors(),), (256,), arguments)
+    added = g.storage, sorted_tokens, positions, dweight, *sizes, np.int32(n)
+    add((-(-count // 12),), (384,), added)
     return (dweight,)

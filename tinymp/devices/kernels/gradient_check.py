@@ -71,18 +71,26 @@ check_chunks(const __grid_constant__ TensorLists lists, const double *__restrict
     uint32 largest = 0;
     const auto see = [&](float value) {
         const double unscaled = value * factor;
-        sum += unscaled * unscaled;
+        sum = fma(unscaled, unscaled, sum);  // the product of two float32 numbers is exact
         largest = max(largest, __float_as_uint(value) & 0x7fffffffu);  // ordered as |values| are
     };
-    const bool whole = lists.addresses[0][k] % 16 == 0;
-    #pragma unroll 4
-    for (long long i = start + threadIdx.x * elements; i < end; i += 512 * elements) {
-        if (whole && i + elements <= end) {
-            const auto piece = piece_at<G, elements>(g + i);
+    // Four pieces are asked for before the first is waited for.
+    constexpr int batch = 4, stride = 512 * elements;
+    const bool aligned = lists.addresses[0][k] % 16 == 0;
+    for (long long first = start + threadIdx.x * elements; first < end; first += batch * stride) {
+        if (aligned && first + (batch - 1) * stride + elements <= end) {
+            Piece<G, elements> held[batch];
             #pragma unroll
-            for (int e = 0; e < elements; ++e) see(piece[e]);
+            for (int p = 0; p < batch; ++p) held[p] = piece_at<G, elements>(g + first + p * stride);
+            #pragma unroll
+            for (int p = 0; p < batch; ++p)
+                #pragma unroll
+                for (int i = 0; i < elements; ++i) see(held[p][i]);
         } else {
-            for (int e = 0; e < elements && i + e < end; ++e) see(decode<G>(g[i + e]));
+            for (int p = 0; p < batch; ++p) {
+                const long long begin = first + p * stride, past = begin + elements;
+                for (long long i = begin; i < end && i < past; ++i) see(decode<G>(g[i]));
+            }
         }
     }
     over_block(sum, largest);

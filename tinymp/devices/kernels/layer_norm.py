@@ -8,8 +8,9 @@ rms_norm takes the mean for 0 and has no bias. x, out (..., n); weight, bias (n,
 Memory: reads x once, writes out once; the statistics are 8 bytes a row, weight and bias come out of
 caches. A row is held in the registers of a warp, from 1024 elements of 2 bytes on of several.
 
-Error: float32 operations in the rule's order. Only the two sums have an order of their own, no term
-of which passes through more than n/threads + 5 + threads/32 additions (threads: 32 to 512).
+Error: float32 operations in the rule's order, but for means, which are sums times 1/n, rounded. The
+sums have an order of their own, in which no term passes through more than n/threads + 5 +
+threads/32 additions (threads: 32 to 512).
 """
 
 from __future__ import annotations
@@ -27,14 +28,12 @@ SOURCE = (
     PIECES
     + r"""
 constexpr int groups = threads == 32 ? 4 : 1;  // rows of a block
-// Few registers let enough warps wait for memory at the same time. Long rows need more of them.
-constexpr int resident = pieces <= 3 ? 2048 / (threads * groups) : 1;
 
-extern "C" __global__ void __launch_bounds__(threads * groups, resident)
+extern "C" __global__ void __launch_bounds__(threads * groups)
 layer_norm(const X::word *__restrict__ x, const Weight::word *__restrict__ weight,
            const Bias::word *__restrict__ bias, Out::word *__restrict__ out,
            float *__restrict__ mean_out, float *__restrict__ rstd_out,
-           long long rows, int n, float eps) {
+           long long rows, int n, float share, float eps) {
     const long long row = (long long)blockIdx.x * groups + threadIdx.x / threads;
     const int lane = threadIdx.x % threads;
     if (row >= rows) return;  // a whole warp; several warps have a block of their own
@@ -53,7 +52,7 @@ layer_norm(const X::word *__restrict__ x, const Weight::word *__restrict__ weigh
             if ((p * threads + lane) * elements < n)
                 #pragma unroll
                 for (int i = 0; i < elements; ++i) total += held[p][i];
-        mean = over_group<Add, threads, groups>(total) / (float)n;
+        mean = over_group<Add, threads, groups>(total) * share;
     }
     float squares = 0;
     #pragma unroll
@@ -64,7 +63,7 @@ layer_norm(const X::word *__restrict__ x, const Weight::word *__restrict__ weigh
                 const float deviation = held[p][i] - mean;
                 squares += deviation * deviation;
             }
-    const float variance = over_group<Add, threads, groups>(squares) / (float)n;
+    const float variance = over_group<Add, threads, groups>(squares) * share;
     const float rstd = 1.0f / sqrtf(variance + eps);
 
     #pragma unroll
@@ -154,7 +153,7 @@ def _normalised(x: Any, weight: Any, bias: Any, eps: float, target: Target, cent
     out = cupy.empty(shape, target.dtype.storage)
     mean = cupy.empty((*shape[:-1], 1), np.float32) if centered else None
     rstd = cupy.empty((*shape[:-1], 1), np.float32)
-    sizes = np.int64(rows), np.int32(shape[-1])
+    sizes = np.int64(rows), np.int32(shape[-1]), np.float32(1 / shape[-1])
     grid = (-(-rows // kernel.rows),)
     kernel.run(grid, (kernel.threads,), (*arrays, out, mean, rstd, *sizes, np.float32(eps)))
     return out, mean, rstd

@@ -5,12 +5,13 @@
     dweight = Σ over rows of g·y,   dbias = Σ over rows of g
 
 Memory: reads g and x once, writes dx once. A row is held in the registers of as many threads as it
-has pieces of 16 bytes, and each takes two rows at a time. A thread has the same columns of every
-row: it keeps their sums for dweight and dbias in registers too. They leave the block once, at the
-end, and `columns` adds up those of all blocks.
+has pieces of 16 bytes, and the next one is asked for while they sum. A thread has the same columns
+of every row: it keeps their sums for dweight and dbias in registers too. They leave the block once,
+at the end, and `columns` adds up those of all blocks.
 
-Error: float32 operations in the rule's order, but for the order of the sums, which depends on the
-shapes and the GPU alone. No additions are atomic.
+Error: float32 operations in the rule's order, but for that of the sums, which depends on the shapes
+and the GPU alone; a product that is added to something is not rounded before, and means are sums
+times 1/n, rounded. Nothing is atomic.
 """
 
 from __future__ import annotations
@@ -41,41 +42,56 @@ RESIDENT = 2  # blocks that a multiprocessor has at a time
 SOURCE = (
     PIECES
     + r"""
-constexpr int block = threads * groups, warps = threads / 32;
+constexpr int block = threads * groups, warps = threads / 32, held = pieces * elements;
 
-struct alignas(16) Sums { float shift[2], scale[2]; };
+template <bool first, class A, class B> struct Choice { typedef A type; };
+template <class A, class B> struct Choice<false, A, B> { typedef B type; };
 
-// The sums over each group's threads, for both of its rows.
-__device__ __forceinline__ Sums over_rows(Sums sums, int turn) {
+// A piece in registers of 32 bits: words of 16 would take one each where they are kept for long.
+template <class Format> struct alignas(widest(elements * sizeof(typename Format::word))) Kept {
+    static constexpr int bytes = elements * sizeof(typename Format::word);
+    static constexpr bool narrow = sizeof(typename Format::word) == 2;
+    typename Choice<bytes % 4 == 0, uint32, uint16>::type parts[bytes % 4 == 0 ? bytes / 4 : 1];
+
+    __device__ __forceinline__ float operator[](int i) const {
+        if constexpr (narrow) return decode<Format>((uint16)(parts[i / 2] >> i % 2 * 16));
+        else return __uint_as_float(parts[i]);
+    }
+};
+
+// What a thread holds of a row as it is stored.
+struct Row {
+    Kept<G> g[pieces];
+    Kept<X> x[pieces];
+    float mean, rstd;
+};
+
+struct alignas(8) Sums { float shift, scale; };
+
+// The sums over each group's threads.
+__device__ __forceinline__ Sums over_row(Sums sums, int turn) {
     #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2)
-        #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            if (centered)
-                sums.shift[r] += __shfl_xor_sync(0xffffffffu, sums.shift[r], distance);
-            sums.scale[r] += __shfl_xor_sync(0xffffffffu, sums.scale[r], distance);
-        }
+    for (int distance = 16; distance > 0; distance /= 2) {
+        if (centered) sums.shift += __shfl_xor_sync(0xffffffffu, sums.shift, distance);
+        sums.scale += __shfl_xor_sync(0xffffffffu, sums.scale, distance);
+    }
     if constexpr (warps > 1) {
         __shared__ Sums parts[2][block / 32];  // in turns, so that one barrier does
         if (threadIdx.x % 32 == 0) parts[turn][threadIdx.x / 32] = sums;
         __syncthreads();
         const Sums *mine = parts[turn] + threadIdx.x / threads * warps;
         sums = mine[0];
-        #pragma unroll 2
+        #pragma unroll 4
         for (int w = 1; w < warps; ++w) {
-            const Sums other = mine[w];
-            #pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                sums.shift[r] += other.shift[r];
-                sums.scale[r] += other.scale[r];
-            }
+            sums.shift += mine[w].shift;
+            sums.scale += mine[w].scale;
         }
     }
     return sums;
 }
 
 // Adds up what the groups of a block hold, and writes it as a row of partial sums.
-__device__ __forceinline__ void keep(const float (&sums)[pieces * elements], float *row, int n) {
+__device__ __forceinline__ void keep(const float (&sums)[held], float *row, int n) {
     if constexpr (groups == 1) {
         #pragma unroll
         for (int p = 0; p < pieces; ++p) {
@@ -85,16 +101,16 @@ __device__ __forceinline__ void keep(const float (&sums)[pieces * elements], flo
                 if (column + i < n) row[column + i] = sums[p * elements + i];
         }
     } else {  // rows have a single piece a thread
-        __shared__ float held[elements][block];
+        __shared__ float of_groups[elements][block];
         __syncthreads();
         #pragma unroll
-        for (int i = 0; i < elements; ++i) held[i][threadIdx.x] = sums[i];
+        for (int i = 0; i < elements; ++i) of_groups[i][threadIdx.x] = sums[i];
         __syncthreads();
         for (int j = threadIdx.x; j < elements * threads; j += block) {
             const int i = j / threads, lane = j % threads;
-            float total = held[i][lane];
+            float total = of_groups[i][lane];
             #pragma unroll
-            for (int k = 1; k < groups; ++k) total += held[i][k * threads + lane];
+            for (int k = 1; k < groups; ++k) total += of_groups[i][k * threads + lane];
             if (lane * elements + i < n) row[lane * elements + i] = total;
         }
     }
@@ -104,80 +120,73 @@ extern "C" __global__ void __launch_bounds__(block, resident)
 layer_norm_gradient(const G::word *__restrict__ g, const X::word *__restrict__ x,
                     const Weight::word *__restrict__ weight, const float *__restrict__ mean_in,
                     const float *__restrict__ rstd_in, Dx::word *__restrict__ dx,
-                    float *__restrict__ dweight, float *__restrict__ dbias,
-                    long long rows, int n) {
-    const int lane = threadIdx.x % threads, group = threadIdx.x / threads;
-    float weight_sums[pieces * elements] = {}, bias_sums[pieces * elements] = {};
-    int turn = 0;
-    // All groups go round equally often: they wait for each other in over_rows.
-    for (long long first = (long long)blockIdx.x * groups * 2; first < rows;
-         first += (long long)gridDim.x * groups * 2, turn ^= 1) {
-        Piece<G, elements> g_held[2][pieces];
-        Piece<X, elements> x_held[2][pieces];
-        float mean[2] = {}, rstd[2] = {};
+                    float *__restrict__ partials, long long rows, int n) {
+    const int lane = threadIdx.x % threads;
+    const auto column_of = [&](int p) { return (p * threads + lane) * elements; };
+    const auto ask = [&](long long row) {
+        Row asked = {};
+        if (row >= rows) return asked;
         #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-            const long long row = first + group * 2 + r;
-            #pragma unroll
-            for (int p = 0; p < pieces; ++p) {
-                const int column = (p * threads + lane) * elements;
-                if (row < rows && column < n) {
-                    g_held[r][p] = piece_at<G, elements>(g + row * n + column);
-                    x_held[r][p] = piece_at<X, elements>(x + row * n + column);
-                }
+        for (int p = 0; p < pieces; ++p)
+            if (column_of(p) < n) {
+                asked.g[p] = *reinterpret_cast<const Kept<G> *>(g + row * n + column_of(p));
+                asked.x[p] = *reinterpret_cast<const Kept<X> *>(x + row * n + column_of(p));
             }
-            if (row < rows) {
-                if (centered) mean[r] = mean_in[row];
-                rstd[r] = rstd_in[row];
-            }
-        }
+        if (centered) asked.mean = mean_in[row];
+        asked.rstd = rstd_in[row];
+        return asked;
+    };
+    Piece<Weight, elements> factors[pieces];
+    #pragma unroll
+    for (int p = 0; p < pieces; ++p)
+        if (weighted && column_of(p) < n)
+            factors[p] = piece_at<Weight, elements>(weight + column_of(p));
+
+    float weight_sums[held] = {}, bias_sums[held] = {};
+    const float share = 1.0f / (float)n;
+    const long long stride = (long long)gridDim.x * groups;
+    long long first = (long long)blockIdx.x * groups, row = first + threadIdx.x / threads;
+    Row next = ask(row);
+    int turn = 0;
+    // All groups go round equally often: they wait for each other in over_row. A group without a
+    // row of its own has zeros.
+    for (; first < rows; first += stride, row += stride, turn ^= 1) {
+        const float mean = next.mean, rstd = next.rstd;
+        float d[held], y[held];
         Sums sums = {};
         #pragma unroll
-        for (int p = 0; p < pieces; ++p) {
-            const int column = (p * threads + lane) * elements;
-            if (column >= n) break;
-            Piece<Weight, elements> factors;
-            if (weighted) factors = piece_at<Weight, elements>(weight + column);
+        for (int p = 0; p < pieces; ++p)
             #pragma unroll
-            for (int r = 0; r < 2; ++r)
-                if (first + group * 2 + r < rows)
-                    #pragma unroll
-                    for (int i = 0; i < elements; ++i) {
-                        const float gradient = g_held[r][p][i];
-                        const float normal = (x_held[r][p][i] - mean[r]) * rstd[r];
-                        const float d = weighted ? gradient * factors[i] : gradient;
-                        sums.shift[r] += d;
-                        sums.scale[r] += d * normal;
-                        if (sums_weight) weight_sums[p * elements + i] += gradient * normal;
-                        if (sums_bias) bias_sums[p * elements + i] += gradient;
-                    }
-        }
-        sums = over_rows(sums, turn);
+            for (int i = 0; i < elements; ++i) {
+                const int j = p * elements + i;
+                const bool inside = pieces == 1 || column_of(p) < n;
+                const float gradient = inside ? next.g[p][i] : 0.0f;
+                y[j] = inside ? (next.x[p][i] - mean) * rstd : 0.0f;
+                d[j] = weighted && inside ? gradient * factors[p][i] : gradient;
+                sums.shift += d[j];
+                sums.scale = fmaf(d[j], y[j], sums.scale);
+                if (sums_weight) weight_sums[j] = fmaf(gradient, y[j], weight_sums[j]);
+                if (sums_bias) bias_sums[j] += gradient;
+            }
+        next = ask(row + stride);  // on its way while the threads wait for each other
+        sums = over_row(sums, turn);
+        const float shift = centered ? sums.shift * share : 0.0f, scale = sums.scale * share;
         #pragma unroll
         for (int p = 0; p < pieces; ++p) {
-            const int column = (p * threads + lane) * elements;
-            if (column >= n) break;
-            Piece<Weight, elements> factors;
-            if (weighted) factors = piece_at<Weight, elements>(weight + column);
+            if (row >= rows || column_of(p) >= n) break;
+            float values[elements];
             #pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                const long long row = first + group * 2 + r;
-                if (row >= rows) break;
-                const float shift = sums.shift[r] / (float)n, scale = sums.scale[r] / (float)n;
-                float values[elements];
-                #pragma unroll
-                for (int i = 0; i < elements; ++i) {
-                    const float normal = (x_held[r][p][i] - mean[r]) * rstd[r];
-                    const float d = weighted ? g_held[r][p][i] * factors[i] : g_held[r][p][i];
-                    const float centred = centered ? d - shift : d;
-                    values[i] = rstd[r] * (centred - normal * scale);
-                }
-                write<Dx, mode>(dx + row * n + column, values);
+            for (int i = 0; i < elements; ++i) {
+                const int j = p * elements + i;
+                values[i] = rstd * fmaf(-y[j], scale, centered ? d[j] - shift : d[j]);
             }
+            write<Dx, mode>(dx + row * n + column_of(p), values);
         }
     }
-    if (sums_weight) keep(weight_sums, dweight + (long long)blockIdx.x * n, n);
-    if (sums_bias) keep(bias_sums, dbias + (long long)blockIdx.x * n, n);
+    // partials: (dweight, dbias, as far as they are wanted; blocks; n)
+    float *own = partials + (long long)blockIdx.x * n;
+    if (sums_weight) keep(weight_sums, own, n);
+    if (sums_bias) keep(bias_sums, own + (sums_weight ? (long long)gridDim.x * n : 0), n);
 }
 """
 )
@@ -235,7 +244,7 @@ def _kernel(
         resident=RESIDENT if layout.pieces == 1 else 1,
         **layout._asdict(),
     )
-    return Kernel(run, 2 * layout.groups, layout.groups * layout.threads)
+    return Kernel(run, layout.groups, layout.groups * layout.threads)
 
 
 def layer_norm_gradient(
@@ -273,9 +282,8 @@ def _gradients(
     dx = cupy.empty(shape, to_x.dtype.storage)
     wanted = [target for target in to_sums if target is not None]
     partials = cupy.empty((len(wanted), blocks, n), np.float32)
-    first, last = (partials[:1], partials[-1:]) if wanted else (None, None)
     sizes = np.int64(rows), np.int32(n)
-    arguments = (*arrays, mean, rstd, dx, first, last, *sizes)
+    arguments = (*arrays, mean, rstd, dx, partials, *sizes)
     kernel.run((blocks,), (kernel.threads,), arguments)
     if len(set(wanted)) == 1:
         totals = iter(column_totals(partials, wanted[0]))

@@ -18,6 +18,12 @@ class Format:
 
     name: str
     storage: np.dtype[Any]
+    kind: str = "float"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.storage.itemsize
 
 
 #: Results of the first of two kernels, and sums that are not rounded yet, are of this.

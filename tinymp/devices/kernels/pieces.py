@@ -29,11 +29,23 @@ piece_at(const typename Format::word *first) {
     return *reinterpret_cast<const Piece<Format, count> *>(first);
 }
 
+// Rounded and written. Encoders give a NaN its format's word, which takes them longer than all the
+// rest; a piece that holds none, which one comparison an element tells, goes without.
 template <class Format, Rounding mode, int count>
 __device__ __forceinline__ void write(typename Format::word *first, const float (&values)[count]) {
     Piece<Format, count> piece;
+    bool numbers = true;
     #pragma unroll
-    for (int i = 0; i < count; ++i) piece.words[i] = encode<Format, mode>(values[i]);
+    for (int i = 0; i < count; ++i) numbers &= values[i] == values[i];
+    if (numbers)
+        #pragma unroll
+        for (int i = 0; i < count; ++i) {
+            __builtin_assume(values[i] == values[i]);
+            piece.words[i] = encode<Format, mode>(values[i]);
+        }
+    else
+        #pragma unroll
+        for (int i = 0; i < count; ++i) piece.words[i] = encode<Format, mode>(values[i]);
     *reinterpret_cast<Piece<Format, count> *>(first) = piece;
 }
 
