@@ -179,7 +179,8 @@ assert 0.15 < below["FP16"] < below["BF16"] and below["BF16"] > 0.7
 # Micikevicius et al. (2018, section 3.1) give the same reason in other words: once a weight is at least
 # 2,048 times larger than its update, the FP16 addition can return the weight unchanged. They trained a
 # Mandarin speech model that lost 80 % of its accuracy, in relative terms, when FP16 weights were updated
-# directly, and none with FP32 masters. Here it is:
+# directly, and none with FP32 masters. (They give a second reason, too: about 5 % of that model's weight
+# gradients lie below 2⁻²⁴, FP16's smallest number; lesson 6.) Here it is:
 
 # %%
 shares = {name: run[2].total.lost_share for name, run in runs.items()}
@@ -262,7 +263,9 @@ assert runs["BF16, stochastic update"][2].total.lost_share > 0.7
 # %% [markdown]
 # Both come out where FP32 does, although most single updates are still lost: those that arrive make up for
 # the others. (So the share of lost updates tells you that something is at risk, not that it has gone
-# wrong.)
+# wrong.) Zamirai et al. (2020) found the same in seven applications, trained in BF16 alone: against
+# rounding to nearest the two remedies gained up to 7 points of validation accuracy, and they ended between
+# 0.1 points below and 0.2 points above FP32.
 #
 # ## Adam has two more numbers for each weight
 #
@@ -326,5 +329,5 @@ assert steps["float16"][-1] > 20
 # - P. Micikevicius, S. Narang, J. Alben, G. Diamos, E. Elsen, D. Garcia, B. Ginsburg, M. Houston, O.
 #   Kuchaiev, G. Venkatesh, H. Wu, *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.1.
 # - P. Zamirai, J. Zhang, C. R. Aberger, C. De Sa, *Revisiting BFloat16 training*, arXiv 2010.06192, 2020:
-#   stochastic rounding and Kahan compensation of the update.
-# - D. P. Kingma, J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015.
+#   stochastic rounding and Kahan compensation of the update; figures from the abstract.
+# - D. P. Kingma, J. Ba, *Adam: a method for stochastic optimization*, ICLR 2015, arXiv 1412.6980.
