@@ -11,8 +11,8 @@
 #
 # Read 30 min · run 8 s · practise 50 min · difficulty 2 of 3
 #
-# **You will** write the state machine that every large library uses, watch it find a scale, and see what it
-# does when the trouble is not an overflow.
+# **You will** write the state machine that PyTorch uses, watch it find a scale, and see what it does when
+# the trouble is not an overflow.
 #
 # **You will learn** how a scale is found while training; what a skipped step must leave alone; the one
 # right order of a step; how other libraries' rules differ; and how a NaN drags a scale to zero.
@@ -143,8 +143,9 @@ def fit(dtype, policy=None, steps=150 if FAST else 500):
 
 # %% [markdown]
 # The scale starts at 2³⁰, far too high on purpose, and grows after 50 clean steps. (PyTorch's defaults are
-# 2¹⁶ and 2,000; a training of 500 steps needs a shorter interval to show anything.) **Predict** the
-# picture: how many steps are skipped at first, and what happens every 50 steps later?
+# 2¹⁶ and 2,000, TensorFlow's 2¹⁵ and 2,000; a training of 500 steps needs a shorter interval to show
+# anything.) **Predict** the picture: how many steps are skipped at first, and what happens every 50 steps
+# later?
 
 # %%
 policy = mp.amp.DynamicLossScale(init_scale=2.0**30, growth_interval=50)
@@ -221,7 +222,8 @@ assert scaler.get_scale() == 2.0**39
 # - **static**: one scale for all steps (`StaticLossScale`);
 # - **gradual** (Chainer): after the first overflow, grow by a factor of 2^(1/interval) in *each* clean
 #   step;
-# - **hysteresis** (Megatron, DeepSpeed): forgive the first overflow, halve at the second;
+# - **hysteresis** (Megatron, DeepSpeed): forgive the first overflow, halve at the second, and at each more
+#   until the scale has grown again;
 # - **logarithmic** (OpenSeq2Seq's LogMax): follow the mean and spread of log₂ of the largest gradient, so
 #   that an overflow becomes unlikely, instead of waiting for it.
 #
@@ -279,9 +281,9 @@ assert skips["dynamic"] < STEPS * 0.05
 # ## When it is not an overflow
 #
 # A scaler knows one cure. If the loss itself is NaN, from a NaN in the data, say, every step is "overflow",
-# and the scale halves until nothing is left of it. Many a training died this way in the night, with the
-# message that the loss scale was too small. tinymp's scaler looks at the loss before it was scaled, and
-# says so.
+# and the scale halves until nothing is left of it. Many a training died this way in the night, with a
+# message that the loss scale had reached its minimum. tinymp's scaler looks at the loss before it was
+# scaled, and says so.
 
 # %%
 mp.manual_seed(0)
@@ -321,8 +323,8 @@ assert scaler.get_scale() == 0.25 and all(record.skipped for record in scaler.tr
 #
 # ## Further reading
 #
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, section 3.2: skipping an update when an
-#   overflow is detected.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2: skipping
+#   an update when an overflow is detected; section 5 names a scale that changes by itself as future work.
 # - O. Kuchaiev et al., *Mixed-precision training for NLP and speech recognition with OpenSeq2Seq*, arXiv
 #   1805.10387, 2018: backoff and LogMax.
 # - PyTorch documentation, *Automatic mixed precision package*: `GradScaler` and its defaults.
