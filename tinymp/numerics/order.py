@@ -41,7 +41,8 @@ def parts_of(multiply: Multiply, m: int, n: int, k: int, dtype: DType) -> list[s
     Raises:
         ValueError: terms are added in another order than this; the message says what was seen.
     """
-    places = np.arange(BLOCK // 2, k, BLOCK)  # one of every block
+    middles = np.arange(BLOCK // 2, k + BLOCK // 2, BLOCK)
+    places = np.minimum(middles, k - 1)  # one of every block, of the last one, too
     if len(places) < 2:
         return [slice(0, k)]
     met = _terms_met(multiply, m, n, k, dtype, np.zeros_like(places), places)
