@@ -300,8 +300,8 @@ assert broken.any()
 #
 # ## Further reading
 #
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, section 3.3: large reductions, softmax
-#   and normalisation in FP32.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.3: large
+#   sums, those of batch normalisation and softmax, in FP32, while these layers read and write FP16.
 # - PyTorch documentation, *Autocast op reference*: the lists that tinymp's table follows (those for CUDA).
 # - P. Blanchard, D. J. Higham, N. J. Higham, *Accurately computing the log-sum-exp and softmax functions*,
 #   IMA Journal of Numerical Analysis 41(4), 2021.
