@@ -152,8 +152,8 @@ assert parameters == 563_722
 # %% [markdown]
 # Small batch: FP16 needs *more*. Large batch: the ratio falls towards one half, because activations are all
 # that matters and take two bytes instead of four. Micikevicius et al. (2018, section 3.1) say the same of
-# their networks: the extra copy of the weights is small beside the activations, and memory is roughly
-# halved overall.
+# their networks: the extra copy makes the memory of the weights half as large again (6 bytes for 4), which
+# is small beside the activations, and memory is roughly halved overall.
 #
 # ## Checkpointing: compute it again
 #
@@ -249,4 +249,4 @@ assert kept == sorted(kept, reverse=True)
 #   1604.06174, 2016.
 # - S. Rajbhandari, J. Rasley, O. Ruwase, Y. He, *ZeRO: memory optimizations toward training trillion
 #   parameter models*, SC 2020, arXiv 1910.02054, section 3: the 16 bytes.
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, section 3.1.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.1.
