@@ -318,7 +318,7 @@ assert good[1] > 0.9
 #
 # - D. Goldberg, *What every computer scientist should know about floating-point arithmetic*, ACM Computing
 #   Surveys 23(1), 1991: the section on systems.
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018: the right order of a step, in three
-#   pages.
+# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2: unscale
+#   right after backward, before clipping.
 # - D. Sculley et al., *Hidden technical debt in machine learning systems*, NeurIPS 2015: why such mistakes
 #   stay.
