@@ -273,8 +273,8 @@ assert errors["a scale for each 32"][-1] < 0.25
 # ## The accumulator again
 #
 # Lesson 3 opened an FP16 tensor core. For FP8 the H200 aligns its 32 products more coarsely and cuts each
-# result to 14 bits. Without *fast accumulation* the sum moves to an ordinary FP32 number after every 128
-# products; with it, the 14 bits are all there is. **Predict** the relative error for long sums of positive
+# result to 14 bits. Without *fast accumulation* cuBLAS moves the sum to an ordinary FP32 number after every
+# 128 products; with it, the 14 bits are all there is. **Predict** the relative error for long sums of positive
 # terms.
 
 # %%
@@ -318,7 +318,7 @@ assert FAST or 0.05 < found["fast"][-1] < 0.1
 #
 # ## On your own
 #
-# 1. Use E4M3 for gradients, too, with scales. Is anything lost on this task?
+# 1. Use E4M3 for gradients, too, with scales, as DeepSeek-V3 does. Is anything lost on this task?
 # 2. Quantise the last layer as well. How much accuracy does it cost, and why is it customary not to?
 # 3. `mp.formats.float_format(2, 3)` is a format of six bits. How far do block scales carry you with it?
 #
@@ -329,6 +329,7 @@ assert FAST or 0.05 < found["fast"][-1] < 0.1
 # - P. Micikevicius, D. Stosic, N. Burgess, et al., *FP8 formats for deep learning*, arXiv 2209.05433, 2022.
 # - DeepSeek-AI, *DeepSeek-V3 technical report*, arXiv 2412.19437, 2024, section 3.3: blocks of scales, and
 #   sums of 128.
+# - NVIDIA, *Transformer Engine* (docs.nvidia.com): delayed scaling, by default from the last 1,024 steps.
 # - B. D. Rouhani et al., *Microscaling data formats for deep learning*, arXiv 2310.10537, 2023.
 # - X. Sun, J. Choi, C.-Y. Chen, et al., *Hybrid 8-bit floating point (HFP8) training and inference for deep
 #   neural networks*, NeurIPS 2019: one format forward, another one backward.
