@@ -560,7 +560,7 @@ assert 0.49 < kept["fp16"] / kept["fp32"] < 0.55
 #
 # 1. For which batch sizes is a linear layer of 4096 × 4096 limited by arithmetic, in FP16, on an H200? A
 #    model that writes text for one reader has batch 1: what share of the tensor cores does it use?
-# 2. The data sheet promises 989 TFLOP/s and 4.8 TB/s. Draw this roofline, too. How much is reached?
+# 2. The data sheet promises 989 TFLOP/s (1,979 with sparsity) and 4.8 TB/s. Draw this roofline, too. How much is reached?
 # 3. With T = 4096 and batch 2 (as many tokens): predict ours and PyTorch's peaks of memory.
 # 4. On a GPU of your own: `tinymp doctor`, then `tinymp bench gpu`. Redraw every plot with your figures.
 #
