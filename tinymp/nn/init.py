@@ -91,7 +91,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
     Source: Saxe, McClelland & Ganguli, Exact Solutions to the Nonlinear Dynamics of Learning in
     Deep Linear Neural Networks (arXiv 1312.6120), section 3; uniform by the signs of R's diagonal:
-    Mezzadri, How to Generate Random Matrices from the Classical Compact Groups (2007), section 5.
+    Mezzadri, How to Generate Random Matrices from the Classical Compact Groups (Notices of the AMS
+    54(5), 2007).
     """
     if tensor.ndim < 2:
         raise ValueError(

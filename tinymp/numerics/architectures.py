@@ -51,7 +51,7 @@ class Architecture:
 
 
 #: The terms are never aligned to a smaller exponent. Probed on an H200, where it separates 2^-132
-#: from 2^-134; taken over, unchecked, for the older architectures.
+#: from 2^-134; taken over, unchecked, for the older architectures. (For Ampere others name -132.)
 SMALLEST_EXPONENT = -133
 
 _VOLTA = DotProduct(products=4, fraction_bits=23)

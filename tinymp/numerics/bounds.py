@@ -37,7 +37,7 @@ def probabilistic_gamma(n: int, u: float, confidence: float) -> float:
 
     - under stochastic rounding they are, and the bound is a theorem (Connolly, Higham & Mary,
       Stochastic rounding and its probabilistic backward error analysis, SIAM J. Sci. Comput. 43,
-      2021, theorem 4.6; u is 2^(1 - p) there);
+      2021, section 4; u is 2^(1 - p) there);
     - to nearest it is a model, good for random terms (Higham & Mary, A new approach to
       probabilistic rounding error analysis, SIAM J. Sci. Comput. 41, 2019, theorem 2.4), but wrong
       for sums of equal terms, whose errors repeat: float16 ones stop at 2048;
