@@ -33,7 +33,7 @@ FAST = os.environ.get("TINYMP_FAST") == "1"
 plt.rcParams.update({"figure.dpi": 80, "figure.constrained_layout.use": True, "font.size": 10})
 cross_entropy = mp.nn.functional.cross_entropy
 train, test = mp.data.load_digits("train"), mp.data.load_digits("test")
-PIXELS, TEST_PIXELS = 16 * train.inputs, 16 * test.inputs  # 0 to 16, as the scanner gave them
+PIXELS, TEST_PIXELS = 16 * train.inputs, 16 * test.inputs  # 0 to 16, as in the data set
 STEPS = 150 if FAST else 300
 
 # %% [markdown]

@@ -74,8 +74,9 @@ class GPT(Module):
 
     The table of token vectors serves at the output, too (tied weights: Press & Wolf, Using the
     Output Embedding to Improve Language Models, arXiv 1608.05859). Initial values are GPT-2's:
-    normal of standard deviation 0.02, as in the code that was released with it, and divided by
-    √(2·layers) where a result is added to the stream (Radford et al., 2019, section 2.3).
+    normal of standard deviation 0.02, as in the code that was released with it (which has 0.01 for
+    positions), and divided by √(2·layers) where a result is added to the stream (Radford et al.,
+    2019, section 2.3).
 
     Args:
         vocabulary: number of tokens.
