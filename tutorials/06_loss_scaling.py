@@ -305,8 +305,9 @@ for name in ("FP16, scale 2^16", "BF16, no scaling"):
 #
 # ## Further reading
 #
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2 and figure
-#   3.
+# - P. Micikevicius, S. Narang, J. Alben, G. Diamos, E. Elsen, D. Garcia, B. Ginsburg, M. Houston, O.
+#   Kuchaiev, G. Venkatesh, H. Wu, *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2 and
+#   figure 3.
 # - D. Kalamkar et al., *A study of BFLOAT16 for deep learning training*, arXiv 1905.12322, 2019: training
 #   without loss scaling.
 # - NVIDIA, *Train with mixed precision* (docs.nvidia.com/deeplearning/performance): the histogram once
