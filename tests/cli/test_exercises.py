@@ -35,7 +35,9 @@ def solve(folder: Path) -> None:
 def test_init_writes_stubs_and_keeps_answers(folder: Path) -> None:
     assert len(list(folder.iterdir())) == len(all_exercises())
     answer(folder).write_text("mine", encoding="utf-8")
-    assert "Wrote 0 tasks" in command("init", str(folder)).output
+    again = command("init", str(folder)).output
+    assert f"Wrote 0 tasks to {folder}. {len(all_exercises())} were there and stay" in again
+    assert f"tinymp exercises check 1a --dir {folder}\n" in again  # in one piece
     assert answer(folder).read_text(encoding="utf-8") == "mine"
 
 
@@ -62,6 +64,28 @@ def test_check_speaks_json_to_scripts(folder: Path) -> None:
     assert [test["error"] for test in report["tests"]] == ["", ""]
 
 
+def test_check_takes_lessons_and_files(folder: Path) -> None:
+    lesson = command("check", "1", "--dir", str(folder)).output
+    assert [line[:2] for line in lesson.splitlines() if "of 3 points" in line] == ["1a", "1b", "1c"]
+    solve(folder)
+    assert command("check", str(answer(folder))).exit_code == 0
+
+
+def test_inside_the_folder_it_needs_no_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    solve(folder)
+    monkeypatch.chdir(folder)
+    assert command("check", "1b").exit_code == 0
+    assert "Wrote 0 tasks to ." in command("init").output
+
+
+def test_what_all_tests_say_is_said_once(folder: Path) -> None:
+    text = find_exercise("1b").stub().replace("def count_between(a, b):", "def count_between(a, b)")
+    answer(folder).write_text(text, encoding="utf-8")
+    output = command("check", "1b", "--dir", str(folder)).output
+    assert output.count("SyntaxError: expected ':'") == 1
+    assert "1b-positive, 1b-signs: File" in output
+
+
 def test_hints_come_one_by_one() -> None:
     first, last = find_exercise("1b").hints[0], find_exercise("1b").hints[-1]
     output = " ".join(command("hint", "1b").output.split())
@@ -86,6 +110,12 @@ def test_reset_begins_again_and_keeps_the_answer(folder: Path) -> None:
     assert answer(folder).read_text(encoding="utf-8") == find_exercise("1b").stub()
     old = answer(folder).with_suffix(".py.old")
     assert old.read_text(encoding="utf-8") == "mine"
+    assert command("reset", "1b", "--dir", str(folder)).exit_code == 0
+    assert old.read_text(encoding="utf-8") == "mine"  # the stub needs no keeping
+    answer(folder).write_text("mine, too", encoding="utf-8")
+    assert command("reset", "1b", "--dir", str(folder)).exit_code == 0
+    assert old.read_text(encoding="utf-8") == "mine"
+    assert old.with_suffix(".old2").read_text(encoding="utf-8") == "mine, too"
 
 
 @pytest.mark.parametrize(

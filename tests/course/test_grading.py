@@ -80,10 +80,58 @@ def test_hidden_tests_and_a_seed_are_for_those_who_ask(exercise: Exercise) -> No
 def test_errors_are_told(exercise: Exercise, code: str, error: str) -> None:
     report = graded(exercise, code)
     assert report.earned == 0
-    assert all(error in result.error for result in report.results)
+    assert error in report.results[0].error
+
+
+def test_an_error_shows_the_line_that_raised_it(exercise: Exercise) -> None:
+    report = graded(exercise, "return 2 * x + 1")
+    assert report.results[0].error.endswith("line 1 of cell 9z-two: assert square(2) == 4")
+    report = graded(exercise, "return x.real.sqrt()")
+    assert "line 3 of cell 9z-gap: return x.real.sqrt()" in report.results[0].error
+
+
+def test_an_open_gap_is_named(exercise: Exercise) -> None:
+    report = graded(exercise, "raise NotImplementedError()")
+    assert report.results[0].error == "not solved yet: square still raises NotImplementedError"
+
+
+def test_one_failure_is_told_at_a_time(exercise: Exercise) -> None:
+    error = graded(exercise, "return 1 / x if x > 0 else -1").results[1].error
+    assert "Group" not in error
+    assert "test_never_negative(" in error
 
 
 def test_what_never_ends_is_stopped(exercise: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grading, "TIMEOUT", 3)
-    report = graded(exercise, "while True: pass")
-    assert [r.error for r in report.results] == ["did not end within 3 seconds"] * 2
+    report = graded(exercise, "while x == 2: pass\n    return 1")
+    first, second = (result.error for result in report.results)
+    assert first == "did not end within 3 seconds; is there a loop that never stops?"
+    assert second == "not run, because 9z-two did not come to its end"
+
+
+def test_points_earned_before_it_ends_early_stay(exercise: Exercise) -> None:
+    report = graded(exercise, "import os\n    return 4 if x == 2 else os._exit(3)")
+    assert report.earned == 1
+    assert report.results[1].error == "the process that ran it ended early: exit code 3"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# caf\xe9\n", "answer.py is not UTF-8 text; save it in that encoding"),
+        (
+            b"# %% [markdown]\n# text\n",
+            "cannot be read: the answer to task 9z has no cell '9z-gap'",
+        ),
+        (b"# %% nbgrader={\n", "cannot be read: line 1 begins a cell, but"),
+    ],
+)
+def test_a_file_that_cannot_be_read_earns_nothing(
+    exercise: Exercise, content: bytes, said: str
+) -> None:
+    answer = exercise.path.with_name("answer.py")
+    answer.write_bytes(content)
+    report = check(exercise, answer)
+    assert report.earned == 0
+    assert report.points == 3
+    assert all(said in result.error for result in report.results)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import count, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -22,13 +22,36 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Task = Annotated[str, typer.Argument(help="A task, such as 1a.")]
-Folder = Annotated[Path, typer.Option("--dir", help="Folder of your answers.")]
 _FOLDER = Path("exercises")
+
+
+def _usual_folder() -> Path:
+    """The folder `exercises`, or this one if the answers are here."""
+    here = any(_answer(Path(), exercise).exists() for exercise in exercises())
+    return Path() if here else _FOLDER
+
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--dir",
+        default_factory=_usual_folder,
+        help="Folder of your answers.",
+        show_default="this folder if they are in it, else exercises",
+    ),
+]
 
 
 @app.command("init")
 def init(
-    folder: Annotated[Path, typer.Argument(help="A folder; it is made if need be.")] = _FOLDER,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            default_factory=_usual_folder,
+            help="A folder; it is made if need be.",
+            show_default="exercises, or this folder if it has answers",
+        ),
+    ],
 ) -> None:
     """Write a file with gaps for each task. Files that are there already stay as they are."""
     with bad_input():
@@ -37,10 +60,16 @@ def init(
         for exercise in new:
             _write(_answer(folder, exercise), exercise.stub())
     screen = console()
-    screen.print(f"Wrote {len(new)} tasks to {folder}.")
+    kept = len(exercises()) - len(new)
+    screen.print(
+        f"Wrote {len(new)} tasks to {folder}."
+        + (f" {kept} were there and stay as they are." if kept else ""),
+        soft_wrap=True,
+    )
     screen.print(
         "Fill the gaps with any editor; then: tinymp exercises check 1a"
-        + (f" --dir {folder}" if folder != _FOLDER else "")
+        + (f" --dir {folder}" if folder not in (_FOLDER, Path()) else ""),
+        soft_wrap=True,  # a command is copied in one piece
     )
 
 
@@ -62,9 +91,13 @@ def list_exercises() -> None:
 @app.command("check")
 def check_answers(
     tasks: Annotated[
-        list[str] | None, typer.Argument(help="Tasks; all that the folder has if none is named.")
+        list[str] | None,
+        typer.Argument(
+            help="Tasks (1a), lessons (1) or files; all of the folder if none is named."
+        ),
     ] = None,
-    folder: Folder = _FOLDER,
+    *,
+    folder: Folder,
     hidden: Annotated[bool, typer.Option("--hidden", help="Run hidden tests, too.")] = False,
     seed: Annotated[
         int | None, typer.Option(help="Draw the tests' examples from this seed.")
@@ -78,22 +111,19 @@ def check_answers(
                 "the tests need hypothesis, which is not installed; install it with: "
                 'pip install "tinymp[tutorials]"'
             )
-        if tasks:
-            wanted = [find_exercise(task) for task in tasks]
-        else:
-            wanted = [x for x in exercises() if _answer(folder, x).exists()]
-        if not wanted:
-            raise FileNotFoundError(
-                f"{folder} has no answers; `tinymp exercises init {folder}` writes the tasks, "
-                "`--dir` names another folder"
-            )
-        with _missing(folder):
-            reports = [check(x, _answer(folder, x), hidden=hidden, seed=seed) for x in wanted]
+        wanted = _wanted(tasks or [], folder)
+    screen = console()
+    reports = []
+    for exercise, answer in wanted:
+        with screen.status(f"running the tests of {exercise.task}"):
+            reports.append(check(exercise, answer, hidden=hidden, seed=seed))
+        if not as_json:
+            _show(reports[-1])
     earned, points = sum(r.earned for r in reports), sum(r.points for r in reports)
     if as_json:
         typer.echo(json.dumps([_plain(report) for report in reports], indent=1))
     else:
-        _show(reports, earned, points)
+        screen.print(f"{earned} of {points} points.", style="bold")
     if earned < points:
         raise typer.Exit(FAILED)
 
@@ -124,14 +154,14 @@ def solution(task: Task) -> None:
 
 
 @app.command("reset")
-def reset(task: Task, folder: Folder = _FOLDER) -> None:
-    """Begin a task again; your answer is kept beside it, in a file that ends in .old."""
+def reset(task: Task, folder: Folder) -> None:
+    """Begin a task again; your answer is kept beside it, in a file that ends in .old or .old2."""
     with bad_input():
         exercise = find_exercise(task)
         answer = _answer(folder, exercise)
         folder.mkdir(parents=True, exist_ok=True)
-        if answer.exists():
-            answer.replace(answer.with_suffix(".py.old"))
+        if answer.exists() and answer.read_bytes() != exercise.stub().encode():
+            answer.replace(_free(answer))
         _write(answer, exercise.stub())
     console().print(f"{answer} is as it was at the beginning.")
 
@@ -144,14 +174,36 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-@contextmanager
-def _missing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{error.filename} is not there; `tinymp exercises init {folder}` writes it"
-        ) from None
+def _free(answer: Path) -> Path:
+    """A name for an old answer that no older one has."""
+    names = (answer.with_suffix(f".py.old{number if number > 1 else ''}") for number in count(1))
+    return next(path for path in names if not path.exists())
+
+
+def _wanted(tasks: list[str], folder: Path) -> list[tuple[Exercise, Path]]:
+    """The exercises that were asked for, and the files with their answers."""
+    if not tasks:
+        found = [(x, _answer(folder, x)) for x in exercises() if _answer(folder, x).exists()]
+        if not found:
+            raise FileNotFoundError(
+                f"{folder} has no answers; `tinymp exercises init {folder}` writes the tasks, "
+                "`--dir` names another folder"
+            )
+        return found
+    wanted: list[tuple[Exercise, Path]] = []
+    for task in tasks:
+        of_lesson = [x for x in exercises() if task == str(x.lesson)]
+        if Path(task).is_file():
+            wanted.append((find_exercise(task), Path(task)))
+        else:
+            wanted += [(x, _answer(folder, x)) for x in of_lesson or [find_exercise(task)]]
+    for _, answer in wanted:
+        if not answer.exists():
+            raise FileNotFoundError(
+                f"{answer} is not there; `tinymp exercises init {folder}` writes it, `--dir` names "
+                "another folder"
+            )
+    return wanted
 
 
 def _plain(report: Report) -> dict[str, object]:
@@ -163,14 +215,13 @@ def _plain(report: Report) -> dict[str, object]:
     }
 
 
-def _show(reports: list[Report], earned: int, points: int) -> None:
+def _show(report: Report) -> None:
     screen = console()
-    for report in reports:
-        done = report.earned == report.points
-        style = "green" if done else "yellow"
-        screen.print(f"{report.task}  {report.earned} of {report.points} points", style=style)
-        for result in report.results:
-            if result.error:
-                screen.print(f"    {result.name}: ".replace("\n", " "), markup=False, end="")
-                screen.print(result.error.replace("\n", "\n    "), markup=False)
-    screen.print(f"{earned} of {points} points.", style="bold")
+    done = report.earned == report.points
+    style = "green" if done else "yellow"
+    screen.print(f"{report.task}  {report.earned} of {report.points} points", style=style)
+    for error, results in groupby(report.results, key=attrgetter("error")):
+        if error:
+            names = ", ".join(result.name for result in results)
+            told = error.replace("\n", "\n        ")
+            screen.print(f"    {names}: {told}", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from tinymp.course.exercises import Exercise
 from tinymp.course.percent import Cell, cells
 
 #: Seconds after which an answer counts as one that never ends.
-TIMEOUT = 120
+TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,32 @@ def check(
         seed: of the examples that hypothesis draws; None draws the same ones each time.
 
     Raises:
-        ValueError: a file that lacks a cell of the stub.
         FileNotFoundError: no such file.
     """
-    program = exercise.program(cells(answer.read_text(encoding="utf-8")), hidden)
-    errors = _errors([(_name(cell), cell.source) for cell in program], seed)
-    # An answer that does not even run fails each of its tests for that reason.
-    broken = next((e for c, e in zip(program, errors, strict=True) if e and not _points(c)), "")
-    return Report(
-        exercise.task,
-        [
-            CellResult(_name(cell), _points(cell), broken or error)
-            for cell, error in zip(program, errors, strict=True)
-            if _points(cell)
-        ],
-    )
+    try:
+        program = exercise.program(cells(answer.read_text(encoding="utf-8")), hidden)
+    except UnicodeDecodeError:
+        return _refused(exercise, f"{answer} is not UTF-8 text; save it in that encoding")
+    except ValueError as unread:
+        return _refused(exercise, f"{answer} cannot be read: {unread}")
+    names = [_name(cell) or f"given-{place}" for place, cell in enumerate(program, start=1)]
+    sources = [cell.source for cell in program]
+    errors = _errors(list(zip(names, sources, strict=True)), seed)
+    results: list[CellResult] = []
+    broken = ""
+    for name, cell, error in zip(names, program, errors, strict=True):
+        if _points(cell):
+            results.append(CellResult(name, _points(cell), broken or error))
+        else:
+            # An answer that does not even run fails each of its tests for that reason.
+            broken = broken or error
+    return Report(exercise.task, results)
+
+
+def _refused(exercise: Exercise, error: str) -> Report:
+    """No points, and the reason, so that one bad file does not keep others from being graded."""
+    tests = [CellResult(_name(cell), _points(cell), error) for cell in exercise.tests]
+    return Report(exercise.task, tests)
 
 
 def _errors(named: list[tuple[str, str]], seed: int | None) -> list[str]:
@@ -83,17 +94,24 @@ def _errors(named: list[tuple[str, str]], seed: int | None) -> list[str]:
             input=json.dumps({"cells": named, "seed": seed}), encoding="utf-8",
             capture_output=True, timeout=TIMEOUT, check=False,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return [f"did not end within {TIMEOUT} seconds"] * len(named)
-    if done.returncode:
+    except subprocess.TimeoutExpired as late:
+        said = late.stdout or ""
+        printed = said.decode("utf-8") if isinstance(said, bytes) else said
+        why = f"did not end within {TIMEOUT} seconds; is there a loop that never stops?"
+    else:
+        printed = done.stdout
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        return [f"the process that ran it ended early: {last[0]}"] * len(named)
-    errors: list[str] = json.loads(done.stdout.strip().splitlines()[-1])
+        why = f"the process that ran it ended early: {last[0]}"
+    errors: list[str] = [json.loads(line) for line in printed.splitlines() if line[:1] == '"']
+    if len(errors) < len(named):
+        culprit = named[len(errors)][0]
+        skipped = len(named) - len(errors) - 1
+        errors += [why] + [f"not run, because {culprit} did not come to its end"] * skipped
     return errors
 
 
 def _name(cell: Cell) -> str:
-    return str(cell.metadata.get("nbgrader", {}).get("grade_id", "without a gap"))
+    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
 
 
 def _points(cell: Cell) -> int:
