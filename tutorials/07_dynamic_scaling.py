@@ -325,8 +325,9 @@ assert scaler.get_scale() == 0.25 and all(record.skipped for record in scaler.tr
 #
 # - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 3.2: skipping
 #   an update when an overflow is detected; section 5 names a scale that changes by itself as future work.
-# - O. Kuchaiev et al., *Mixed-precision training for NLP and speech recognition with OpenSeq2Seq*, arXiv
-#   1805.10387, 2018: backoff and LogMax.
+# - O. Kuchaiev, B. Ginsburg, I. Gitman, V. Lavrukhin, J. Li, H. Nguyen, C. Case, P. Micikevicius,
+#   *Mixed-precision training for NLP and speech recognition with OpenSeq2Seq*, arXiv 1805.10387, 2018:
+#   backoff and LogMax.
 # - PyTorch documentation, *Automatic mixed precision package*: `GradScaler` and its defaults.
 # - R. Zhao, B. Vogel, T. Ahmed, *Adaptive loss scaling for mixed precision training*, arXiv 1910.12385,
 #   2019: a scale for each layer.
