@@ -223,8 +223,10 @@ assert runs["fp16"][-1] < 0.65 * runs["fp32"][-1]
 #
 # ## Further reading
 #
-# - A. Vaswani et al., *Attention is all you need*, NeurIPS 2017, arXiv 1706.03762.
-# - A. Radford et al., *Language models are unsupervised multitask learners*, 2019: the architecture of
-#   GPT-2.
-# - P. Micikevicius et al., *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 4: the same
-#   curves for larger models.
+# - A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, Ł. Kaiser, I. Polosukhin,
+#   *Attention is all you need*, NeurIPS 2017, arXiv 1706.03762.
+# - A. Radford, J. Wu, R. Child, D. Luan, D. Amodei, I. Sutskever, *Language models are unsupervised
+#   multitask learners*, OpenAI, 2019: the architecture of GPT-2.
+# - P. Micikevicius, S. Narang, J. Alben, G. Diamos, E. Elsen, D. Garcia, B. Ginsburg, M. Houston, O.
+#   Kuchaiev, G. Venkatesh, H. Wu, *Mixed precision training*, ICLR 2018, arXiv 1710.03740, section 4: the
+#   same curves for larger models.
