@@ -46,7 +46,7 @@ __device__ __forceinline__ void philox(uint64 block, uint64 seed, uint64 draw, u
 
 // All x / divisor as a division rounds them, in fewer instructions: quotients by the rounded
 // reciprocal, corrected twice by their exact remainders (Markstein, IBM J. Res. Dev. 34(1), 1990,
-// section 5). Where a step could under- or overflow, which float16 cannot make happen, it is a
+// pages 112-115). Where a step could under- or overflow, which float16 cannot make happen, it is a
 // division. The divisor is positive: a zero keeps its sign.
 template <int count>
 __device__ __forceinline__ void divide(float (&x)[count], float divisor, float reciprocal) {
