@@ -341,6 +341,9 @@ assert FAST or -600 < signed["tensor core"][-1] / 2.0**-24 < -200
 #
 # - N. J. Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., 2002, chapter 4: summation;
 #   section 3.1: γₙ.
+# - N. J. Higham, T. Mary, *A new approach to probabilistic rounding error analysis*, SIAM J. Sci. Comput.
+#   41(5), A2815–A2835, 2019: √n, and when it holds.
+# - W. Kahan, *Further remarks on reducing truncation errors*, Commun. ACM 8(1), 1965.
 # - M. Fasi, N. J. Higham, M. Mikaitis, S. Pranesh, *Numerical behavior of NVIDIA tensor cores*, PeerJ
 #   Computer Science 7:e330, 2021.
 # - F. A. Khattak, M. Mikaitis, *Accurate models of NVIDIA tensor cores*, arXiv 2512.07004, 2025.
