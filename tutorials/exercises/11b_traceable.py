@@ -47,7 +47,9 @@ def made(rule):
 
 assert made(draft_huber) is None  # the bug
 kernel = made(huber)
-assert kernel is not None, "huber cannot be traced: it does something that one element cannot"
+assert kernel is not None, (
+    "huber cannot be traced: it calls np instead of xp, or does something that one element cannot"
+)
 assert kernel.identity is None, "huber returns its argument"
 lines = [line.strip() for line in kernel.source(1, 8).split("#pragma unroll")[1].splitlines()]
 statements = [line for line in lines if line.startswith("const") and "decode<" not in line]

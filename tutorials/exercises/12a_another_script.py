@@ -53,8 +53,9 @@ def train(x, y, steps):
     ### BEGIN SOLUTION
     # Hint 1: Follow the numbers: the error is about 1e-3. What is its square in FP16, and the mean of many squares?
     # Hint 2: In which format are the gradients divided by SCALE? After which steps does the model get new weights?
-    # Hint 3: Targets and the loss belong in FP32 (model(inputs).float() - targets); unscale the masters' gradients; sum
-    # losses with .item(); copy the weights after every step.
+    # Hint 3: Targets and the loss belong in FP32: model(inputs).float() - targets. What of the sum of losses?
+    # Hint 4: Copy the gradients first and divide those of the masters; sum losses with .item(); copy the weights
+    # after every step.
     model = new_model()
     masters = mp.amp.MasterWeights(model.parameters())
     optimizer = mp.optim.Adam(masters.parameters(), lr=1e-4, eps=1e-12)
@@ -112,3 +113,17 @@ def test_other_data_and_weights(seed):
 
 
 test_other_data_and_weights()
+seen, adams_step = [], mp.optim.Adam.step
+
+
+def watched(self, closure=None):
+    seen.extend(p.grad.numpy().copy() for group in self.param_groups for p in group["params"])
+    return adams_step(self, closure)
+
+
+mp.optim.Adam.step = watched
+train(*data(0), 50)
+mp.optim.Adam.step = adams_step
+assert any((g * 2**24 != np.round(g * 2**24)).any() for g in seen), (
+    "all gradients are multiples of 2^-24, FP16's smallest number, when the optimizer sees them"
+)

@@ -44,6 +44,8 @@ assert np.array_equal(unpack(powers, words), [448.0] + [1.0] * 31 + [0.0] * 32)
 powers, words = pack(np.float32([2.0**-20] * 32))
 assert list(powers) == [-28], "the largest magnitude goes to 2^8"
 assert np.array_equal(unpack(powers, words), np.float32([2.0**-20] * 32))
+powers, _ = pack(np.float32([1.0] * 32 + [0.0] * 31 + [-(2.0**-10)]))
+assert list(powers) == [-8, -18], "each block has a power of its own"
 powers, words = pack(np.float32([500.0] * 32))
 assert np.array_equal(unpack(powers, words), np.float32([448.0] * 32)), "saturates"
 
@@ -55,7 +57,8 @@ from hypothesis import strategies as st
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(-60, 60))
 def test_error_of_every_element(seed, count, power):
     rng = np.random.default_rng(seed)
-    x = np.ldexp(rng.standard_normal(32 * count), power).astype(np.float32)
+    blocks = rng.standard_normal((count, 32))
+    x = np.ldexp(blocks, power + rng.integers(-20, 20, (count, 1))).astype(np.float32).ravel()
     powers, words = pack(x)
     result = unpack(powers, words)
     largest = np.abs(x).reshape(-1, 32).max(axis=1).repeat(32)

@@ -58,7 +58,13 @@ def test_the_sign_bit_only_changes_the_sign(word):
     assert plus == -minus or (math.isnan(plus) and math.isnan(minus)), f"words {word}, {word + 128}"
 
 
+@given(st.integers(8, 110))
+def test_one_exponent_up_is_twice_the_value(word):
+    assert e4m3_value(word + 8) == 2 * e4m3_value(word), f"words {word} and {word + 8}"
+
+
 test_the_sign_bit_only_changes_the_sign()
+test_one_exponent_up_is_twice_the_value()
 ### BEGIN HIDDEN TESTS
 everything = [e4m3_value(word) for word in range(256)]
 expected = decode(np.arange(256, dtype=np.uint8), "float8_e4m3fn")

@@ -45,6 +45,8 @@ assert value(to_bfloat16(word_of(1.007))) == 1.0078125
 assert value(to_bfloat16(word_of(1 + 2**-8))) == 1.0, "a tie goes to the even neighbour: down here"
 assert value(to_bfloat16(word_of(1 + 3 * 2**-8))) == 1.015625, "and up here"
 assert value(to_bfloat16(word_of(3.4e38))) == math.inf, "beyond the largest number by half an ulp"
+assert to_bfloat16(0x80000000) == 0x8000, "-0 stays -0"
+assert to_bfloat16(0x00018000) == 2, "subnormal: a tie between the words 1 and 2"
 
 # %% nbgrader={"grade": true, "grade_id": "2a-nan", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 for nan in (0x7F800001, 0x7FFFFFFF, 0xFFC00000, 0xFFFFFFFF):

@@ -64,8 +64,10 @@ def suspects():
     # Hint 1: One kind of word for each bug: a tie, a number just below the next one, a NaN, a number too
     # large, a subnormal number.
     # Hint 2: half_up and the reference differ only on ties whose lower neighbour is even: 1 + 2**-8.
-    # Hint 3: Words in this order: 0x3f808000 (a tie), 0x3f80ffff, 0x7f800001 (a NaN whose payload is cut
-    # off), 0x7f7fffff (the largest FP32 number), 0x007f0000 (subnormal).
+    # Hint 3: 0x7f800000 is infinity, and 0x7f7fffff the largest FP32 number. Words below 0x00800000 are
+    # subnormal. The upper 16 bits are what truncation keeps.
+    # Hint 4: A tie is 0x3f808000. Now a word just below 0x3f810000; one just above infinity; the largest
+    # number; and any subnormal word of which something is left.
     return [0x3F808000, 0x3F80FFFF, 0x7F800001, 0x7F7FFFFF, 0x007F0000]
     ### END SOLUTION
 
@@ -76,7 +78,9 @@ from hypothesis import strategies as st
 
 words = suspects()
 assert 1 <= len(words) <= 6, f"{len(words)} words; six are allowed"
-assert all(isinstance(word, int) and 0 <= word < 2**32 for word in words), "FP32 words, please"
+assert all(isinstance(word, int) and 0 <= word < 2**32 for word in words), (
+    f"FP32 words are Python integers from 0 to 2**32 - 1, such as 0x3f800000 (1.0), not {words}"
+)
 caught = [e.__name__ for e in ENCODERS if any(is_wrong(e, word) for word in words)]
 assert len(caught) >= 2, f"caught so far: {caught}"
 

@@ -21,8 +21,8 @@ def compensated_sum(numbers):
     ### BEGIN SOLUTION
     # Hint 1: After total = add(total, x), how much of x arrived? The new total minus the old one says so.
     # Hint 2: What is missing is x minus what arrived. Add it to the next term before that is added.
-    # Hint 3: Kahan's algorithm: term = add(x, lost); raised = add(total, term);
-    # lost = add(term, -add(raised, -total)); total = raised.
+    # Hint 3: With raised = add(total, term), what arrived is add(raised, -total); take that from the term.
+    # This is Kahan's algorithm: two numbers travel through the loop, the total and what was lost.
     total, lost = np.float16(0), np.float16(0)
     for x in numbers:
         term = add(x, lost)
@@ -37,6 +37,20 @@ def compensated_sum(numbers):
 assert compensated_sum([np.float16(1)] * 4096) == 4096, "4,096 ones"
 assert compensated_sum([]) == 0
 assert isinstance(compensated_sum([np.float16(2)]), np.float16), "the result is an FP16 number"
+
+calls, honest_add = [], add
+
+
+def add(x, y):
+    calls.append((x, y))
+    return honest_add(x, y)
+
+
+compensated_sum([np.float16(1)] * 100)
+assert len(calls) >= 300, (
+    f"{len(calls)} calls of add for 100 terms: what adds and subtracts the rest?"
+)
+add = honest_add
 
 # %% nbgrader={"grade": true, "grade_id": "3a-bound", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 from hypothesis import given
@@ -56,11 +70,9 @@ def test_error_within_the_bound(numbers):
 
 
 test_error_within_the_bound()
-rng = np.random.default_rng(1)
-many = rng.uniform(0, 50, 500).astype(np.float16)
-assert (
-    abs(float(compensated_sum(many)) - many.astype(float).sum())
-    <= 2.5 * 2**-11 * many.astype(float).sum()
+small = np.array([1024.0] + [0.25] * 500, np.float16)
+assert abs(float(compensated_sum(small)) - 1149) <= 2.5 * 2**-11 * 1149, (
+    f"500 quarters added to 1024 give {compensated_sum(small)}; each is below half a spacing"
 )
 ### BEGIN HIDDEN TESTS
 few = np.array([2048.0] + [1.0] * 400, np.float16)

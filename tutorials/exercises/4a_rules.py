@@ -83,6 +83,10 @@ def test_divide(a, b):
 test_divide()
 x = Variable(3.0)
 assert abs(backward(divide(multiply(x, x), x))[x] - 1) < 1e-12, "x·x / x has the derivative 1"
+x, y = Variable([1.0, 2.0, 4.0]), Variable([2.0, 4.0, 8.0])
+gradients = backward(multiply(divide(x, y), Variable([1.0, 10.0, 100.0])))
+assert np.allclose(gradients[x], [0.5, 2.5, 12.5]), "g, the gradient of the result, counts, too"
+assert np.allclose(gradients[y], [-0.25, -1.25, -6.25]), f"{gradients[y]}"
 
 
 # %% nbgrader={"grade": true, "grade_id": "4a-softplus", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
@@ -100,3 +104,6 @@ with np.errstate(over="raise", invalid="raise"):
         x = Variable(a)
         result = softplus(x)
         assert result.value == expected and backward(result)[x] == gradient, f"at {a}"
+x = Variable([-1000.0, 0.0, 1000.0])
+gradients = backward(multiply(softplus(x), Variable([2.0, 4.0, 6.0])))
+assert np.allclose(gradients[x], [0, 2, 6]), "of an array, and times g"

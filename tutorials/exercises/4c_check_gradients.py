@@ -1,11 +1,10 @@
 # %% [markdown]
 # # 4c · Write the check that breaks them
 #
-# Write `is_derivative(f, df)`, which decides whether `df` is the derivative of `f` on the interval from −2
-# to
-# 2. Both take a NumPy array of float64 and return one of the same shape. Wrong derivatives can be wrong by
-#    a sign, by one part in ten thousand, only on one side of zero, or only beyond 1.5. Right ones must be
-#    accepted, whether the function is of size 10⁶ or 10⁻⁶.
+# Write `is_derivative(f, df)`, which decides whether `df` is the derivative of `f` on the interval [−2, 2].
+# Both take a NumPy array of float64 and return one of the same shape. Wrong derivatives can be wrong by a
+# sign, by one part in ten thousand, only on one side of zero, or only beyond 1.5. Right ones must be
+# accepted, whether the function is of size 10⁶ or 10⁻⁶.
 
 # %%
 import numpy as np

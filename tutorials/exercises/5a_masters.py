@@ -49,6 +49,9 @@ tiny = train_with_master(lambda w: 1e-5, 2.0**-14, 1e-3, 500)
 assert abs(float(tiny) - (2.0**-14 - 5e-6)) < 2e-7, (
     "rate * gradient is below FP16's smallest number"
 )
+assert train_with_master(lambda w: 1.0, 1.0, 2.0**-26, 2**15) == 1.0, (
+    "an FP32 master loses updates below 2^-25 of itself; has it become wider?"
+)
 
 # %% nbgrader={"grade": true, "grade_id": "5a-law", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 from hypothesis import given

@@ -19,17 +19,17 @@ def smallest_update(w):
     # Hint 2: A tie goes to the neighbour whose last bit is 0. If that is w, half a spacing is lost, and the
     # next larger FP32 number is needed.
     # Hint 3: The last bit of w is np.float16(w).view(np.uint16) & 1; np.nextafter(np.float32(half),
-    # np.float32(1)) is the next FP32 number.
+    # np.float32(np.inf)) is the next FP32 number.
     w = np.float16(w)
     half = np.float32(np.spacing(w)) / np.float32(2)
     if int(w.view(np.uint16)) % 2 == 1:
         return half
-    return np.nextafter(half, np.float32(1e9))
+    return np.nextafter(half, np.float32(np.inf))
     ### END SOLUTION
 
 
 # %% nbgrader={"grade": true, "grade_id": "5b-named", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-assert smallest_update(1.0) == np.nextafter(np.float32(2**-11), np.float32(1)), (
+assert smallest_update(1.0) == np.nextafter(np.float32(2**-11), np.float32(np.inf)), (
     "1 is even: a tie is lost"
 )
 assert smallest_update(1 + 2**-10) == np.float32(2**-11), "its last bit is 1: a tie moves it"

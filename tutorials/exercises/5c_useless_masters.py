@@ -2,7 +2,7 @@
 # # 5c · Bug hunt: masters that do not help
 #
 # A colleague built a training step with FP32 masters out of tinymp's parts. It runs, and learns as badly as
-# without masters. There are three mistakes; each alone would spoil it. Write `step`, repaired.
+# without masters. There are two mistakes; each alone would spoil it. Write `step`, repaired.
 #
 # `masters` is a list of FP32 tensors, one for each parameter of the FP16 model, and `optimizer` was built
 # on these masters.
@@ -34,8 +34,8 @@ def step(model, masters, optimizer, x, y):
     # Hint 1: Which line makes sure that a master never holds more than its FP16 copy?
     # Hint 2: optimizer.zero_grad() clears the gradients of the masters. Whose gradients are left from the
     # last step, so that backward adds to them?
-    # Hint 3: master.grad should be an FP32 tensor of its own: parameter.grad.float(). Then set parameter.grad
-    # to None. Never copy weights from the model to the masters.
+    # Hint 3: Never copy weights from the model to the masters. Hand each gradient over as an FP32 tensor,
+    # parameter.grad.float(), and set parameter.grad to None.
     optimizer.zero_grad()
     loss = mp.nn.functional.mse_loss(model(x).float(), y)
     loss.backward()

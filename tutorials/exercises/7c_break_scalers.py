@@ -89,7 +89,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 outcomes = history()
-assert len(outcomes) <= 20 and all(isinstance(x, bool) for x in outcomes), "at most 20 booleans"
+assert len(outcomes) <= 20, f"{len(outcomes)} outcomes; 20 are allowed"
+assert all(isinstance(x, bool) for x in outcomes), f"True and False, please, not {outcomes}"
 assert any(is_found(wrong, outcomes) for wrong in WRONG)
 
 # %% nbgrader={"grade": true, "grade_id": "7c-all", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}

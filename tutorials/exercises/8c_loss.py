@@ -2,8 +2,8 @@
 # # 8c · A loss that survives
 #
 # Write `nll(logits, label)`: −log softmax(logits)[label] for a one-dimensional FP16 NumPy array, returned
-# as a Python float. You may compute in float32, but nothing wider, and must not let any power overflow or
-# any probability underflow: for logits [0, 60000] and label 0 the loss is 60000.
+# as a Python float. Compute in float32: it is wide enough, if no power overflows and no logarithm is taken of
+# a probability that underflows. For logits [0, 60000] and label 0 the loss is 60000.
 #
 # Then write `gradient(logits, label)`: its gradient, softmax − one hot, as a float32 array.
 
