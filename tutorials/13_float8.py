@@ -330,6 +330,10 @@ assert FAST or 0.05 < found["fast"][-1] < 0.1
 # - DeepSeek-AI, *DeepSeek-V3 technical report*, arXiv 2412.19437, 2024, section 3.3: blocks of scales, and
 #   sums of 128.
 # - NVIDIA, *Transformer Engine* (docs.nvidia.com): delayed scaling, by default from the last 1,024 steps.
+# - Y. Bengio, N. Léonard, A. Courville, *Estimating or propagating gradients through stochastic neurons for
+#   conditional computation*, arXiv 1308.3432, 2013: the straight-through estimate.
+# - T. Dettmers, M. Lewis, Y. Belkada, L. Zettlemoyer, *LLM.int8(): 8-bit matrix multiplication for
+#   transformers at scale*, NeurIPS 2022, arXiv 2208.07339: outliers in language models.
 # - B. D. Rouhani et al., *Microscaling data formats for deep learning*, arXiv 2310.10537, 2023.
 # - X. Sun, J. Choi, C.-Y. Chen, et al., *Hybrid 8-bit floating point (HFP8) training and inference for deep
 #   neural networks*, NeurIPS 2019: one format forward, another one backward.
