@@ -111,16 +111,18 @@ def backward(loss):
 
 # %% [markdown]
 # That is all of it. **Predict** the gradient of x · x + x at x = 3, and which line of `backward` a careless
-# writer would get wrong so that it comes out as 4.
+# writer would get wrong so that it comes out as 3.
 
 # %%
 x = Variable(3.0)
 print("d(x·x + x)/dx at 3:", backward(add(multiply(x, x), x))[x])
 assert backward(add(multiply(x, x), x))[x] == 7
+assert multiply(x, x).sources[-1][1](1.0) == 3  # the gradient that arrives last
 
 # %% [markdown]
 # x is used three times, so three gradients arrive: 3 and 3 from the product, 1 from the sum. They are
-# *added*. Overwriting instead of adding is the oldest bug of this trade (exercise 4b).
+# *added*. Overwriting instead of adding, `gradients[source] = …`, keeps the one that arrives last, 3. It is
+# the oldest bug of this trade (exercise 4b).
 #
 # ## It trains
 #

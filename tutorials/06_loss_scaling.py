@@ -138,7 +138,7 @@ for panel, (scale, counted) in zip(panels, step.items(), strict=True):
     )
     panel.set(title=f"loss scale 2^{int(np.log2(scale))}", ylabel="gradients")
     panel.legend(frameon=False, fontsize=8, loc="upper left")
-panels[1].set(xlabel="exponent e of the gradient, 2^e ≤ |g| < 2^(e+1)", xlim=(-50, 22))
+panels[1].set(xlabel="exponent e of the gradient, 2^e ≤ |g| < 2^(e+1)", xlim=(-50, 26))
 plt.show()
 plain, scaled = step.values()
 assert {e + 16: n for e, n in plain.exponents.items()} == scaled.exponents
@@ -183,7 +183,7 @@ axes.set(
     ylabel="weight gradients, %",
     title="gradients that arrive at the weights in FP16",
 )
-axes.legend(frameon=False, loc="center left")
+axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.08, 1))
 plt.show()
 print(f"unscaled: {flushed[0]:.0%} flushed; safe scales: 2^{good[0]} to 2^{good[-1]}")
 assert flushed[0] > 0.3 and infinite[-1] > 0.1

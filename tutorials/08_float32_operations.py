@@ -253,7 +253,7 @@ def fit(policy, loss_function=cross_entropy, steps=100 if FAST else 400):
 runs = {
     "FP32": (fit("fp32"), BLACK, "-", 3),
     "autocast, FP16": (fit("autocast-fp16"), ORANGE, "--", 1.6),
-    "all FP16, loss step by step": (fit("fp16-unscaled", by_hand), VERMILION, ":", 1.8),
+    "all FP16, loss step by step": (fit("fp16-unscaled", by_hand), SKY, "-", 1.2),
 }
 figure, axes = plt.subplots(figsize=(7, 3.4))
 for name, (losses, colour, line, width) in runs.items():
@@ -261,8 +261,8 @@ for name, (losses, colour, line, width) in runs.items():
 broken = ~np.isfinite(runs["all FP16, loss step by step"][0])
 first = int(broken.argmax())
 if broken.any():
-    axes.axvline(first, color=VERMILION, linewidth=0.8)
-    axes.annotate("inf or NaN", (first + 3, 1.0), color=VERMILION)
+    axes.axvline(first, color=BLACK, linestyle=":", linewidth=1.2)
+    axes.annotate("step by step:\ninf or NaN", (first + 4, 0.7))
 axes.set(xlabel="step", ylabel="training loss", title="where the loss is computed")
 axes.legend(frameon=False)
 plt.show()
