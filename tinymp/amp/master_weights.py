@@ -18,10 +18,9 @@ Training (ICLR 2018), section 3.1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 
-from tinymp.autograd import Tensor, no_grad
-from tinymp.formats import active_rounding, float32, rounded, rounding, unpack
+from tinymp.autograd import Tensor
+from tinymp.formats import active_rounding, float32, rounded, unpack
 
 
 class MasterWeights:
@@ -54,7 +53,12 @@ class MasterWeights:
             else p
             for p in self._model
         ]
-        self._dtypes = [p.dtype for p in self._model]
+        # Parameters with a master of their own, and what they were when it was made.
+        self._own = [
+            (p, master, p.dtype)
+            for p, master in zip(self._model, self._masters, strict=True)
+            if p is not master
+        ]
 
     def parameters(self) -> list[Tensor]:
         """The masters, in the order of the model's parameters: what the optimizer is built on."""
@@ -94,10 +98,10 @@ class MasterWeights:
         Raises:
             RuntimeError: the model was converted or moved since the masters were made.
         """
-        with no_grad(), rounding(mode) if mode else nullcontext():
-            for parameter, master in self._pairs("copy_weights"):
-                weights = rounded(master._array, parameter.dtype, active_rounding())
-                parameter._write(..., Tensor(weights, parameter.dtype, parameter._device))
+        state = active_rounding().choosing(mode, None) if mode else active_rounding()
+        for parameter, master in self._pairs("copy_weights"):
+            parameter._array[...] = rounded(master._array, parameter.dtype, state)
+            parameter.version.count += 1
 
     def state_dict(self) -> dict[str, Tensor]:
         """The masters by position, without those that are parameters of the model themselves.
@@ -127,15 +131,14 @@ class MasterWeights:
 
     def _pairs(self, call: str) -> list[tuple[Tensor, Tensor]]:
         """Parameters with a master of their own; all must be what they were at the start."""
-        pairs = self.pairs()
-        for (p, master), dtype in zip(pairs, self._dtypes, strict=True):
-            if p.dtype is not dtype or p.device != master.device:
+        for p, master, dtype in self._own:
+            if p.dtype is not dtype or p._device is not master._device:
                 raise RuntimeError(
                     f"{call} found a parameter of shape {p.shape} that was {dtype.name} on "
                     f"{master.device} when its master was made, and is {p.dtype.name} on "
                     f"{p.device} now; convert and move the model first, then make MasterWeights"
                 )
-        return [(p, master) for p, master in pairs if p is not master]
+        return [(p, master) for p, master, _ in self._own]
 
 
 def _in_float32(tensor: Tensor) -> Tensor:

@@ -74,12 +74,13 @@ def with_gradients(optimizer: Optimizer) -> list[Tensor]:
 def unscale(parameters: list[Tensor], scale: float) -> float | None:
     """Divide gradients in place. Returns their largest absolute value before; None without any."""
     extremes: list[Any] = []
+    inverse = 1 / scale
     with np.errstate(all="ignore"):
         for parameter in parameters:
-            if parameter.grad is not None and parameter.grad.size:
-                extremes += _extremes(parameter.grad._values())
-                multiply(parameter.grad, 1 / scale)
-    return largest(float(extreme) for extreme in extremes) if parameters else None
+            if (gradient := parameter.grad) is not None and gradient._array.size:
+                extremes += _extremes(gradient._values())
+                multiply(gradient, inverse)
+    return largest(map(float, extremes)) if parameters else None
 
 
 def _extremes(values: Any) -> tuple[Any, Any]:
@@ -95,4 +96,5 @@ def _extremes(values: Any) -> tuple[Any, Any]:
 
 def largest(values: Iterable[float]) -> float:
     """The largest value, NaN counting above all; 0 if there is none."""
-    return max(values, key=lambda value: (math.isnan(value), value), default=0.0)
+    found = list(values)
+    return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)

@@ -181,7 +181,7 @@ def intended_updates(optimizer: Optimizer) -> list[tuple[Tensor, Array]]:
             compute = compute_type(parameter.dtype)
             w = parameter._values()
             slots = [
-                unpack(state[name]._array, state[name].dtype, compute)
+                unpack(state[name]._array, state[name].dtype, compute).copy()
                 if name in state
                 else parameter._device.xp.zeros_like(w)
                 for name in optimizer.slots(group)

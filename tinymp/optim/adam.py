@@ -30,9 +30,9 @@ def adamw(
     2, with the decay multiplied by the learning rate.
     """
     beta1, beta2 = betas
-    m = beta1 * m
+    m *= beta1
     m += (1 - beta1) * g
-    v = beta2 * v
+    v *= beta2
     square = g * g
     square *= 1 - beta2
     v += square

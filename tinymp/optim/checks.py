@@ -40,16 +40,14 @@ def check_parameter(parameter: Any, position: int, optimizer: str) -> None:
         )
 
 
-def check_gradient(parameter: Tensor) -> None:
+def check_gradient(parameter: Tensor, gradient: Tensor) -> None:
     """Raise a ValueError unless the gradient is where the parameter is, and of its shape."""
-    gradient = parameter.grad
-    assert gradient is not None
-    if gradient.shape != parameter.shape:
+    if gradient._array.shape != parameter._array.shape:
         raise ValueError(
             f"a parameter of shape {parameter.shape} has a gradient of shape {gradient.shape}; the "
             "shapes must be equal; what was assigned to .grad?"
         )
-    if gradient.device != parameter.device:
+    if gradient._device is not parameter._device:
         raise ValueError(
             f"a parameter on {parameter.device} has a gradient on {gradient.device}; both must be "
             "on one device; call zero_grad() after moving a model"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinymp.autograd import Tensor, enable_grad, no_grad
+from tinymp.autograd import Tensor, enable_grad
 from tinymp.formats.rounding import check_mode
 from tinymp.ops import tensor, zeros_like
 from tinymp.optim.checks import NOTES, at_least, check_gradient, check_parameter, check_saved
@@ -146,25 +146,21 @@ class Optimizer(ABC):
             with enable_grad():
                 loss = closure()
         # Infinities and NaN are results here, as in the operations: no warnings.
-        with no_grad(), np.errstate(all="ignore"):
+        rule = type(self).rule
+        with np.errstate(all="ignore"):
             for group in self.param_groups:
                 options = {name: group[name] for name in self._rule_options}
                 names = self.state_names(group)
+                rounding, compensated = group["rounding"], group["compensated"]
                 for parameter in group["params"]:
-                    if parameter.grad is None:
+                    if (gradient := parameter.grad) is None:
                         continue
-                    check_gradient(parameter)
+                    check_gradient(parameter, gradient)
                     state = self.state_of(parameter, names)
-                    state["step"] += 1
+                    t = state["step"] = state["step"] + 1
+                    tensors = [state[name] for name in names]
                     apply_rule(
-                        type(self).rule,
-                        state["step"],
-                        parameter,
-                        parameter.grad,
-                        [state[name] for name in names],
-                        options,
-                        rounding=group["rounding"],
-                        compensated=group["compensated"],
+                        rule, t, parameter, gradient, tensors, options, rounding, compensated
                     )
         return loss
 
@@ -174,7 +170,9 @@ class Optimizer(ABC):
 
     def state_of(self, parameter: Tensor, names: tuple[str, ...]) -> dict[str, Any]:
         """State of `parameter`: zeros where one of the names is asked for the first time."""
-        state = self.state.setdefault(parameter, {"step": 0})
+        state = self.state.get(parameter)
+        if state is None:
+            state = self.state[parameter] = {"step": 0}
         for name in names:
             if name not in state:
                 state[name] = zeros_like(parameter)

@@ -33,7 +33,11 @@ def sgd(
         g = g + weight_decay * w
     if b is None:
         return (lr * g,)
-    b = g if t == 1 else momentum * b + (1 - dampening) * g
+    if t == 1:
+        b = g
+    else:
+        b *= momentum
+        b += (1 - dampening) * g
     return lr * (g + momentum * b if nesterov else b), b
 
 

@@ -20,8 +20,10 @@ Array = Any
 
 # rule(xp, t, w, g, *state, **options) -> (step, *new state): what step number t (from 1) subtracts
 # from the parameter w, given its gradient g, and the state afterwards. Elementwise, in the compute
-# dtype, without changing what it is given. (What it computed itself it may use again, in place.)
+# dtype. A rule may use the arrays of its state again for the new one; it changes neither w nor g.
 Rule = Callable[..., tuple[Array, ...]]
+# A function of computed values and their place that rounds them to what a tensor stores.
+Rounder = Callable[[Array, Block], Array]
 
 
 def apply_rule(
@@ -31,7 +33,6 @@ def apply_rule(
     gradient: Tensor,
     state: Sequence[Tensor],
     options: Mapping[str, Any],
-    *,
     rounding: str | None = None,
     compensated: bool = False,
 ) -> None:
@@ -44,50 +45,49 @@ def apply_rule(
     Source of the compensation: Kahan, Further remarks on reducing truncation errors (CACM 8(1),
     1965).
     """
-    xp, compute = parameter._device.xp, compute_type(parameter.dtype)
+    xp, dtype = parameter._device.xp, parameter.dtype
+    compute = compute_type(dtype)
     round_parameter, round_state = rounder(parameter, rounding), [rounder(x) for x in state]
     for block in blocks(parameter):
-        w = unpack(parameter._array[block], parameter.dtype, compute)
+        w = unpack(parameter._array[block], dtype, compute)
         g = unpack(gradient._array[block], gradient.dtype, compute)
         s = [unpack(x._array[block], x.dtype, compute) for x in state]
-        lost = s.pop() if compensated else None
-        step, *after = rule(xp, t, w, g, *s, **options)
+        lost = s[-1] if compensated else None
+        step, *new = rule(xp, t, w, g, *(s[:-1] if compensated else s), **options)
         if lost is None:
-            # In place: what is stored in the compute dtype is updated by that.
-            stored = round_parameter(xp.subtract(w, step, out=w), block)
+            _store(parameter, block, w, xp.subtract(w, step, out=w), round_parameter)
         else:
             change = lost - step
-            stored = round_parameter(w + change, block)
-            after.append(change - (unpack(stored, parameter.dtype, compute) - w))
-        if stored is not w:
+            stored = w + change
+            if round_parameter is not None:
+                stored = round_parameter(stored, block)
+            new.append(change - (unpack(stored, dtype, compute) - w))
             parameter._array[block] = stored
-        for tensor, new, rounded in zip(state, after, round_state, strict=True):
-            tensor._array[block] = rounded(new, block)
+        for tensor, old, now, round_ in zip(state, s, new, round_state, strict=True):
+            _store(tensor, block, old, now, round_)
     for tensor in (parameter, *state):
         tensor.version.count += 1
 
 
 def multiply(tensor: Tensor, factor: Any) -> None:
     """Multiply a tensor by a number in the compute dtype, in place; each product rounded once."""
-    compute = compute_type(tensor.dtype)
-    rounded = rounder(tensor)
+    compute, round_ = compute_type(tensor.dtype), rounder(tensor)
     for block in blocks(tensor):
         values = unpack(tensor._array[block], tensor.dtype, compute)
-        product = rounded(tensor._device.xp.multiply(values, factor, out=values), block)
-        if product is not values:
-            tensor._array[block] = product
+        tensor._device.xp.multiply(values, factor, out=values)
+        _store(tensor, block, values, values, round_)
     tensor.version.count += 1
 
 
-def rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block], Array]:
-    """A function of computed values and their place that rounds them to what `tensor` stores.
+def rounder(tensor: Tensor, mode: str | None = None) -> Rounder | None:
+    """How computed values are rounded to what `tensor` stores; None where nothing is rounded.
 
     Random words for stochastic rounding are drawn for the whole tensor at once, so they do not
     depend on the blocks, and with them not on the device.
     """
     dtype = tensor.dtype
     if dtype.storage == compute_type(dtype):
-        return _as_computed
+        return None
     mode = mode or active_rounding().mode(dtype)
     if mode != "stochastic":
         return lambda values, block: pack(values, dtype, mode)
@@ -97,5 +97,9 @@ def rounder(tensor: Tensor, mode: str | None = None) -> Callable[[Array, Block],
     )
 
 
-def _as_computed(values: Array, block: Block) -> Array:
-    return values
+def _store(tensor: Tensor, block: Block, old: Array, new: Array, round_: Rounder | None) -> None:
+    """Put new values in the place of the old ones, unless they were computed there."""
+    if round_ is not None:
+        tensor._array[block] = round_(new, block)
+    elif new is not old:
+        tensor._array[block] = new
