@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 12 · Detective work: a training script with five mistakes
 #
-# Read 30 min · run 8 s · practise 75 min · difficulty 3 of 3
+# Read 30 min · run 8 s · practise 100 min · difficulty 3 of 3
 #
 # **You will** be given a script that runs without an error and learns nothing, find five precision mistakes
 # in it with the instruments of this course, and then repair one that nobody explains to you.
@@ -295,6 +295,7 @@ assert good[1] > 0.9
 # | loss scale is stuck low | which operation overflows first? | `mp.inspect.ranges(model=model)` |
 # | learns, then stalls | do updates arrive? are masters wider than weights? | `mp.inspect.UpdateWatch`, this page |
 # | worse than FP32 by a little | where do errors enter? | `mp.inspect.attribute_errors` |
+# | jumps after a restart | what was not saved, or not loaded? | bits before and after, exercise 12c |
 # | a suspiciously round number | who counts, and in which format? | your eyes |
 #
 # ## What to remember
@@ -312,7 +313,7 @@ assert good[1] > 0.9
 # 3. Run the right script in BF16 with `mp.rounding("toward_zero")`. Which of the five would still be
 #    mistakes?
 #
-# Exercises: 12a (another script, four mistakes), 12b (a watchdog).
+# Exercises: 12a (another script, four mistakes), 12b (a watchdog), 12c (bug hunt: a training that resumes).
 #
 # ## Further reading
 #
