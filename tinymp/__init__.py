@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from tinymp import formats, numerics, ops
 from tinymp.autograd import (
     Tensor,
-    checkpoint,
     enable_grad,
     grad,
     is_grad_enabled,
@@ -230,6 +229,7 @@ from tinymp.ops import (
 
 if TYPE_CHECKING:
     from tinymp import amp, data, inspect, lab, models, nn, optim, testing, train
+    from tinymp.nn.checkpoint import checkpoint
     from tinymp.testing import gradcheck
 
 __version__ = "0.1.0"
@@ -269,13 +269,15 @@ __all__ = [
 
 _ON_DEMAND = ("amp", "data", "inspect", "lab", "models", "nn", "optim", "testing", "train")
 
+_PLACES = {"checkpoint": "nn.checkpoint", "gradcheck": "testing"}
+
 
 def __getattr__(name: str) -> Any:
-    """The rooms above the operations, imported when they are first named."""
+    """The rooms above the operations, and what stands in them, imported when first named."""
     if name in _ON_DEMAND:
         return import_module(f"tinymp.{name}")
-    if name == "gradcheck":
-        return import_module("tinymp.testing").gradcheck
+    if name in _PLACES:
+        return getattr(import_module(f"tinymp.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'tinymp' has no attribute {name!r}")
 
 

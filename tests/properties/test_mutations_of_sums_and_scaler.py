@@ -283,7 +283,7 @@ MUTATIONS = [
     (order, ORDER, "// BLOCK + 1) * BLOCK, k)", "// BLOCK) * BLOCK, k)"),
     (order, ORDER, "or met[first:].tolist() != expected", ""),
     (order, ORDER, "if (met != np.minimum(steps", "if (met < np.minimum(steps"),
-    (order, ORDER, "by_rows, found = m >= n, []", "by_rows, found = True, []"),
+    (order, ORDER, "by_rows = m >= n", "by_rows = True"),
     (order, ORDER, "huge, minus\n", "huge, huge\n"),
     (splitting, TENSOR_CORE, "min(start + length, k)", "start + length"),
     (splitting, TENSOR_CORE, "total = total + product", "total = product + 0 * total"),

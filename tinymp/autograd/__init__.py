@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tinymp.autograd.backward import run_backward
-from tinymp.autograd.checkpoint import checkpoint
 from tinymp.autograd.contract import Operand
 from tinymp.autograd.dispatch import apply
 from tinymp.autograd.functional import grad, value_and_grad
@@ -16,7 +15,6 @@ __all__ = [
     "Operand",
     "Tensor",
     "apply",
-    "checkpoint",
     "enable_grad",
     "grad",
     "is_grad_enabled",

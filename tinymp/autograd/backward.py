@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import OBSERVERS
-from tinymp.autograd.tensor import Tensor
+from tinymp.autograd.tensor import Tensor, kind_of, new_tensor
 from tinymp.devices import device_of
-from tinymp.formats import DType, RoundingState, active_rounding, gradient_dtype, rounded, unpack
+from tinymp.formats import DType, RoundingState, active_rounding, rounded, unpack
 from tinymp.numerics.kit import Packed, compute_type
 from tinymp.numerics.quiet import quietly
 
@@ -33,61 +34,52 @@ def run_backward(
     again, in the order in which they arrive.
     """
     start: Source = root.node or root
-    # Gradients on their way, under the identity of the node or leaf they are for: a dictionary of
+    # Gradients on their way, under the identity of the node or leaf they are for: dictionaries of
     # this pass alone, so nothing stale survives into the next.
     waiting: dict[int, Array] = {id(start): _first_gradient(root, gradient)}
     leaves: dict[int, Tensor] = {} if isinstance(start, Node) else {id(start): start}
     finished: dict[int, Array] = {}
     targets = [tensor.node or tensor for tensor in inputs or ()]
     kept = {id(target) for target in targets}
+    observers = OBSERVERS.get()
+    # A node is made after everything it depends on. So if the newest that has a gradient always
+    # comes next, each gradient is complete before it is passed on.
+    queue = [(-start.number, start)] if isinstance(start, Node) else []
 
-    for node in _reverse_order(start):
-        if id(node) not in waiting:
-            continue
-        g = _after_hooks(node, waiting.pop(id(node)))
+    while queue:
+        _, node = heappop(queue)
+        g = waiting.pop(id(node))
+        if node.hooks:
+            g = _after_hooks(node, g)
         if id(node) in kept:
             finished[id(node)] = g
         gradients = node.gradients(g)
-        for observer in OBSERVERS.get():
+        for observer in observers:
             observer.backward(node, g, gradients)
         for source, storage in gradients:
-            if isinstance(source, Tensor):
-                leaves[id(source)] = source
+            key = id(source)
+            if isinstance(source, Node):
+                if key not in waiting:
+                    heappush(queue, (-source.number, source))
+            else:
+                leaves[key] = source
                 if storage is g or storage.base is not None:
                     storage = storage.copy()  # a leaf's gradient is its own, free to be changed
-            if id(source) in waiting:
-                dtype = gradient_dtype(source.dtype)
-                storage = _add(waiting[id(source)], storage, dtype, node.rounding)
-            waiting[id(source)] = storage
+            if key in waiting:
+                storage = _add(waiting[key], storage, source.kind.gradient, node.rounding)
+            waiting[key] = storage
         if node.saved and not retain_graph:
             node.saved = None
 
-    for leaf in leaves.values():
-        finished[id(leaf)] = _after_hooks(leaf, waiting[id(leaf)])
+    for key, leaf in leaves.items():
+        storage = _after_hooks(leaf, waiting[key]) if leaf.hooks else waiting[key]
+        finished[key] = storage
         if inputs is None:
-            _accumulate(leaf, finished[id(leaf)])
+            _accumulate(leaf, storage)
     return [
-        Tensor(finished[id(target)], gradient_dtype(target.dtype))
-        if id(target) in finished
-        else None
+        Tensor(finished[id(target)], target.kind.gradient) if id(target) in finished else None
         for target in targets
     ]
-
-
-def _reverse_order(start: Source) -> list[Node]:
-    """Every node that `start` depends on, the newest first.
-
-    A node is made after everything it depends on. So the order of creation, backwards, is one in
-    which each gradient is complete before it is passed on.
-    """
-    nodes = [start] if isinstance(start, Node) else []
-    seen = {id(start)}
-    for node in nodes:  # the list grows while it is walked, where recursion would run out of stack
-        for source in node.sources:
-            if isinstance(source, Node) and id(source) not in seen:
-                seen.add(id(source))
-                nodes.append(source)
-    return sorted(nodes, key=lambda node: node.number, reverse=True)
 
 
 def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
@@ -98,7 +90,7 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
             "was computed from requires a gradient, or it was computed under no_grad; set "
             "requires_grad=True on the parameters"
         )
-    dtype = gradient_dtype(root.dtype)
+    dtype = root.kind.gradient
     if gradient is None:
         if root.size != 1:
             raise RuntimeError(
@@ -116,9 +108,8 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
 
 def _after_hooks(source: Source, storage: Array) -> Array:
     """The complete gradient of `source`, once its hooks have seen, and perhaps replaced, it."""
-    if not source.hooks:
-        return storage
-    dtype = gradient_dtype(source.dtype)
+    assert source.hooks is not None
+    dtype = source.kind.gradient
     for hook in tuple(source.hooks.values()):
         replaced = hook(Tensor(storage, dtype))
         if replaced is not None:
@@ -143,7 +134,7 @@ def _check_gradient(gradient: Any, source: Source, did_what: str) -> None:
 
 
 def _accumulate(leaf: Tensor, storage: Array) -> None:
-    dtype = gradient_dtype(leaf.dtype)
+    dtype = leaf.kind.gradient
     if leaf.grad is not None:
         if leaf.grad.dtype is not dtype or leaf.grad.shape != leaf.shape:
             raise RuntimeError(
@@ -151,7 +142,8 @@ def _accumulate(leaf: Tensor, storage: Array) -> None:
                 f"is there, {leaf.grad.dtype.name} of shape {leaf.grad.shape}; set it to None first"
             )
         storage = _add(leaf.grad._array, storage, dtype, active_rounding())
-    leaf.grad = Tensor(storage, dtype)
+    kind = kind_of(dtype, leaf._device, leaf.kind.is_scalar, False)
+    leaf.grad = new_tensor(storage, kind)
 
 
 def _plus(xp: Any, x: Array, y: Array) -> Array:

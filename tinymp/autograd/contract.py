@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Array = Any
 Operand = Tensor | float | int | bool | None
+#: Nodes or leaves, each with the gradient that it receives, as storage.
+Gradients = list[tuple["Node | Tensor", Array]]
 
 #: What a number counts as in promotion, by the kind of its NumPy type.
 _NUMBERS = {"b": bool_, "i": int64, "u": int64, "f": float32}
@@ -52,13 +54,15 @@ class Contract:
         kinds: kind of the result: unrecorded or recorded, with axes or without.
         views: for each operand, a function that shows it to the forward rule; None where each is
             shown as it is held.
+        later_views: the same for the gradient rules, by the names of what they ask for; of what is
+            not in it they see the array that is held.
         rounds: whether a tensor in it is held in a format narrower than the rules compute in.
         plan: what backward will do; None where no input wants a gradient, or none can be had.
     """
 
     __slots__ = (
-        "accumulator", "compute", "device", "kinds", "op", "plan", "result", "rounds", "views",
-        "xp",
+        "accumulator", "compute", "device", "kinds", "later_views", "op", "plan", "result",
+        "rounds", "views", "xp",
     )  # fmt: skip
 
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
@@ -79,8 +83,15 @@ class Contract:
         ]
         self.accumulator = active_accumulator()
         self.xp = kit(self.device.name, self.accumulator)
-        views = [self._view(x, op.input(i)) for i, x in enumerate(operands)]
+        views = [self._shown(x, op.input(i)) for i, x in enumerate(operands)]
         self.views = None if all(view is _as_held for view in views) else views
+        kept = {op.input(i): x.dtype for i, x in enumerate(operands) if isinstance(x, Tensor)}
+        later = {
+            name: self._view(dtype, name, op.backward_on)
+            for name, dtype in (*kept.items(), ("g", gradient_dtype(self.result)))
+        }
+        later["out"] = self._view(self.result, "out", op.backward_on)
+        self.later_views = {name: view for name, view in later.items() if view is not None}
         held = [self.result, *[x.dtype for x in operands if isinstance(x, Tensor)]]
         self.rounds = any(dtype.storage != compute_type(dtype) for dtype in held)
         wanted = [isinstance(x, Tensor) and x.requires_grad for x in operands]
@@ -94,8 +105,11 @@ class Contract:
         op = self.op
         out = QUIET.run(op.forward, self.xp, *self.shown(operands), **attributes)
         if op.residuals:
-            out, *residuals = out
-            attributes.update(zip(op.residuals, residuals, strict=True))
+            for name, residual in zip(op.residuals, out[1:], strict=True):
+                attributes[name] = residual
+            out = out[0]
+        if isinstance(out, np.generic):
+            out = np.asarray(out)  # NumPy makes scalars of results without dimensions
         if type(out) is np.ndarray and out.dtype is self.result.storage:
             return out  # what `rounded` would say of most, too
         if op.forward_on == "words":
@@ -108,32 +122,46 @@ class Contract:
             return [x._array for x in operands]  # type: ignore[union-attr]
         return [view(x) for view, x in zip(self.views, operands, strict=True)]
 
-    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> list[Array]:
-        """The gradient of each input that wants one, as storage, rounded once to its dtype.
+    def backward(
+        self, node: Node, g: Array, saved: dict[str, Any]
+    ) -> list[tuple[Node | Tensor, Array]]:
+        """Each source that wants a gradient, and its gradient as storage, rounded once.
 
         `g`: the gradient of the result of `node`, as storage. `saved`: what the rules asked for.
         """
+        views, needed = self.later_views, {}
+        for name, kept in saved.items():
+            if type(kept) is Saved:
+                if kept.version.count != kept.count:
+                    raise self.changed(name, kept)
+                view = views.get(name)
+                kept = kept.storage if view is None else view(kept.storage)
+            needed[name] = kept
+        return QUIET.run(self._by_rules, node, views["g"](g) if "g" in views else g, needed)
+
+    def _by_rules(self, node: Node, g: Any, needed: dict[str, Any]) -> Gradients:
         assert self.plan is not None  # else there is no node
-        view = self.op.backward_on
-        g = self.seen(g, gradient_dtype(self.result), view)
-        needed = {name: self._restored(name, kept) for name, kept in saved.items()}
+        op, xp = self.op, self.xp
         several: dict[Any, tuple[Array, ...]] = {}
         gradients = []
         for position, rule, index in self.plan.rules:
-            if rule not in several:
+            if op.variadic:
                 needed["position"] = position
-                needs = [needed[name] for name in rule.needs]
-                found = QUIET.run(rule.function, self.xp, g, *needs)
+            if rule not in several:
+                found = rule.function(xp, g, *[needed[name] for name in rule.needs])
                 if index is not None:
                     several[rule] = found
             gradient = found if index is None else several[rule][index]
-            if view != "words":
-                source = node.sources[position]
-                assert source is not None  # it is wanted
+            source: Any = node.sources[position]
+            if op.backward_on == "words":
+                gradient = as_array(gradient)
+            else:
                 if gradient.shape != source.shape:
-                    gradient = QUIET.run(unbroadcast, self.xp, gradient, source.shape)
-                gradient = rounded(gradient, gradient_dtype(source.dtype), node.rounding)
-            gradients.append(as_array(gradient))
+                    gradient = unbroadcast(xp, gradient, source.shape)
+                dtype = source.kind.gradient
+                if type(gradient) is not np.ndarray or gradient.dtype is not dtype.storage:
+                    gradient = rounded(gradient, dtype, node.rounding)
+            gradients.append((source, gradient))
         return gradients
 
     def changed(self, name: str, kept: Saved) -> RuntimeError:
@@ -149,37 +177,27 @@ class Contract:
         """A storage as a rule sees it: words, words with their dtype, or decoded values."""
         if view == "words":
             return storage
-        if view == "packed":
+        if view == "packed" or (view == "matrices" and dtype.storage != self.compute):
             return Packed(storage, dtype)
         if dtype.kind != "float":
             return storage.astype(self.compute, copy=False)
         return unpack(storage, dtype, self.compute)
 
-    def _view(self, x: Operand, name: str) -> Any:
-        view = self.op.forward_on
+    def _shown(self, x: Operand, name: str) -> Any:
+        """A function that shows an operand like `x` to the forward rule."""
         if isinstance(x, np.generic):
             return lambda number: number.item()  # NumPy's scalars would widen the computation
         if not isinstance(x, Tensor):
             return lambda number: number
-        held_as_computed = view == "values" and x.dtype.storage == self.compute
-        if view == "words" or held_as_computed or name in self.op.undecoded:
-            return _as_held
-        if view == "packed":
-            return lambda tensor: Packed(tensor._array, tensor.dtype)
-        return lambda tensor: self.seen(tensor._array, tensor.dtype, view)
+        view = self._view(x.dtype, name, self.op.forward_on)
+        return _as_held if view is None else lambda tensor: view(tensor._array)
 
-    def _restored(self, name: str, kept: Any) -> Any:
-        """What a gradient rule sees of something saved."""
-        if type(kept) is not Saved:
-            return kept
-        if kept.version.count != kept.count:
-            raise self.changed(name, kept)
-        storage = kept.storage
-        if self.op.backward_on == "values" and storage.dtype is self.compute:
-            return storage
-        if name in self.op.undecoded:
-            return storage
-        return self.seen(storage, kept.dtype, self.op.backward_on)
+    def _view(self, dtype: DType, name: str, view: View) -> Any:
+        """A function that shows a storage of `dtype` to a rule; None where that sees it as held."""
+        held_as_computed = view in ("values", "matrices") and dtype.storage == self.compute
+        if view == "words" or held_as_computed or name in self.op.undecoded:
+            return None
+        return lambda storage: self.seen(storage, dtype, view)
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -214,6 +232,12 @@ def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:
                 f"{op.name} was given a {type(x).__name__}; operations take tensors and Python "
                 "numbers; wrap it in tinymp.tensor(...)"
             )
+    wrong = [x for x in (*tensors, *scalars) if not x.is_float] if op.takes == "floats" else []
+    if wrong:
+        raise TypeError(
+            f"{op.name} was given {wrong[0].name}; it takes floating-point tensors; convert it "
+            "first, for example with .to(tinymp.float32)"
+        )
     if device is None:
         raise TypeError(f"{op.name} was given no tensor; wrap an operand in tinymp.tensor(...)")
     common = promote_ranked(tensors, scalars, numbers)

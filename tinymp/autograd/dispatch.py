@@ -60,7 +60,7 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
             result._device = device
             result.kind = kind_of(result.dtype, device, out.ndim == 0, recorded)
     if recorded:
-        result.node = _node(contract, operands, attributes, result, rounding)
+        result.node = Node(contract, operands, attributes, result, rounding)
     for observer in OBSERVERS.get():
         observer.forward(contract, operands, attributes, result)
     return result
@@ -73,23 +73,6 @@ def _contract(op: Op, operands: tuple[Operand, ...], dtype: DType | None) -> Con
     from tinymp.autograd.twins import TwinContract  # where there is no GPU, nobody waits for it
 
     return TwinContract(op, operands, dtype)
-
-
-def _node(
-    contract: Contract,
-    operands: tuple[Operand, ...],
-    known: dict[str, Any],
-    result: Tensor,
-    rounding: RoundingState,
-) -> Node:
-    """The node of `result`: where its gradients go, and what their rules ask for."""
-    plan: Any = contract.plan
-    sources: list[Any] = [None] * len(operands)
-    for position, _, _ in plan.rules:
-        x: Any = operands[position]
-        sources[position] = x.node or x
-    saved = plan.keep(operands, known, result) if plan.names else {}
-    return Node(contract, sources, saved, result, rounding)
 
 
 def _version_of_view(out: Array, operands: tuple[Operand, ...]) -> Version | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from tinymp.autograd.contract import Contract
+from tinymp.autograd.contract import Contract, Gradients, Operand
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, RoundingState
 
@@ -27,16 +27,22 @@ class Node:
     def __init__(
         self,
         contract: Contract,
-        sources: Sequence[Any],
-        saved: dict[str, Any],
+        operands: tuple[Operand, ...],
+        known: dict[str, Any],
         result: Tensor,
         rounding: RoundingState,
     ) -> None:
+        plan: Any = contract.plan
+        sources: list[Any] = [None] * len(operands)
+        for position in plan.positions:
+            x: Any = operands[position]
+            sources[position] = x.node or x
         self.contract = contract
         self.sources: Sequence[Node | Tensor | None] = sources
+        saved = plan.keep(operands, known, result) if plan.names else {}
         self.saved: dict[str, Any] | None = saved
         self.kind = result.kind
-        self.shape = result.shape
+        self.shape: tuple[int, ...] = result._array.shape
         self.rounding = rounding
         self.hooks: dict[int, Callable[[Tensor], Tensor | None]] | None = None
         self.number = next(_creation)
@@ -56,7 +62,7 @@ class Node:
         """Name of the operation."""
         return self.contract.op.name
 
-    def gradients(self, g: Array) -> list[tuple[Node | Tensor, Array]]:
+    def gradients(self, g: Array) -> Gradients:
         """Each source that wants a gradient, with its gradient rounded to the source's dtype.
 
         `g`: the gradient with respect to this node's result, as storage.
@@ -67,5 +73,4 @@ class Node:
                 "gradient needs was freed after the first; call backward(retain_graph=True) the "
                 "first time, or compute the loss again"
             )
-        wanted = [source for source in self.sources if source is not None]
-        return list(zip(wanted, self.contract.backward(self, g, self.saved), strict=True))
+        return self.contract.backward(self, g, self.saved)

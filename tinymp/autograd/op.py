@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 Rule = Callable[..., Any]
-View = Literal["values", "words", "packed"]
+View = Literal["values", "words", "packed", "matrices"]
+Takes = Literal["anything", "floats"]
 Category = Literal["lower", "float32", "widest", "follow"]
 Result = Literal["promote", "float", "bool", "int64", "attribute"]
 Accumulates = Literal["nowhere", "forward", "backward", "both"]
@@ -40,7 +41,10 @@ class Op:
     `forward_on`, `backward_on`
         what the rules see of a tensor: `"values"` decoded to the compute dtype (float32, or float64
         where an input is float64), `"words"` the storage untouched (for rules that only move
-        elements), `"packed"` storage together with its dtype (for matrix products).
+        elements), `"packed"` storage together with its dtype, `"matrices"` packed where it has to
+        be decoded and values elsewhere (for matrix products).
+    `takes`
+        dtypes that its inputs may have: `"anything"`, or `"floats"` alone.
     `result`
         the dtype of the result: `"promote"` the common dtype of the inputs, `"float"` the same
         with integers as float32, `"bool"`, `"int64"`, or `"attribute"`: the attribute `dtype`.
@@ -71,6 +75,7 @@ class Op:
         *,
         forward_on: View = "values",
         backward_on: View | None = None,
+        takes: Takes = "anything",
         result: Result = "promote",
         autocast: Category = "follow",
         undecoded: tuple[str, ...] = (),
@@ -85,6 +90,7 @@ class Op:
         self.forward = forward
         self.forward_on = forward_on
         self.backward_on = backward_on or forward_on
+        self.takes = takes
         self.result = result
         self.autocast = autocast
         self.undecoded = undecoded

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tinymp.autograd.op import GradientRule, Op
-from tinymp.autograd.tensor import Tensor
+from tinymp.autograd.tensor import Tensor, Version
 
 Keeper = Callable[[tuple[Any, ...], Tensor], Any] | None
 
@@ -19,8 +19,11 @@ class Saved:
     def __init__(self, tensor: Tensor) -> None:
         self.storage = tensor._array
         self.dtype = tensor.dtype
-        self.version = tensor.version
-        self.count = tensor.version.count
+        version = tensor._version
+        if version is None:  # `tensor.version` says the same, but not as fast
+            version = tensor._version = Version()
+        self.version = version
+        self.count = version.count
 
 
 class Plan:
@@ -29,10 +32,11 @@ class Plan:
     Attributes:
         rules: the input's position, its rule, and the place of its gradient among those that the
             rule gives, None where it gives just this one.
+        positions: those of the inputs alone.
         names: what the rules ask for, and how it is kept; None for attributes and residuals.
     """
 
-    __slots__ = ("names", "op", "rules")
+    __slots__ = ("names", "op", "positions", "rules")
 
     def __init__(self, op: Op, wanted: Sequence[bool]) -> None:
         self.op = op
@@ -43,6 +47,7 @@ class Plan:
                 together = len(rule.inputs) > 1
                 index = rule.inputs.index(op.input(position)) if together else None
                 self.rules.append((position, rule, index))
+        self.positions = [position for position, _, _ in self.rules]
         asked = [name for _, rule, _ in self.rules for name in rule.needs]
         self.names: dict[str, Keeper] = {}
         self.ask(name for name in asked if name != "position")

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymp.autograd.modes import GRAD_ENABLED, NO_SECOND_DERIVATIVES
 from tinymp.devices import Device, device_of
-from tinymp.formats import DType, unpack
+from tinymp.formats import DType, gradient_dtype, unpack
 from tinymp.numerics.kit import compute_type
 
 if TYPE_CHECKING:
@@ -45,15 +45,17 @@ class Kind:
         dtype, device: of the storage.
         is_scalar: whether it has no axes.
         requires_grad: whether backward is to reach it.
+        gradient: dtype of its gradient.
     """
 
-    __slots__ = ("device", "dtype", "is_scalar", "requires_grad")
+    __slots__ = ("device", "dtype", "gradient", "is_scalar", "requires_grad")
 
     def __init__(self, dtype: DType, device: Device, is_scalar: bool, requires_grad: bool) -> None:
         self.dtype = dtype
         self.device = device
         self.is_scalar = is_scalar
         self.requires_grad = requires_grad
+        self.gradient = gradient_dtype(dtype)
 
 
 kind_of = cache(Kind)

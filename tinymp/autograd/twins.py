@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymp.autograd.contract import Contract, Operand, unbroadcast
+from tinymp.autograd.contract import Contract, Gradients, Operand, unbroadcast
 from tinymp.autograd.op import Op
 from tinymp.autograd.plan import Saved
 from tinymp.autograd.tensor import Tensor
@@ -59,7 +59,7 @@ class TwinContract(Contract):
         attributes.update(dict.fromkeys({*names, *op.residuals} - {*known}))
         return out
 
-    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> list[Array]:
+    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> Gradients:
         assert self.plan is not None  # else there is no node
         if self.kernels is None:
             return super().backward(node, g, saved)
@@ -69,11 +69,11 @@ class TwinContract(Contract):
         targets = [self._target(gradient_dtype(x.dtype), node.rounding) for x in sources]
         inputs = tuple(self.op.input(position) for position, _, _ in self.plan.rules)
         found = self.kernels.gradients(self.op, inputs, arrived, needed, targets)
-        if found is not NotImplemented:
-            return list(found)
-        if self.op.backward_on == "values":
+        if found is NotImplemented and self.op.backward_on == "values":
             found = self._elementwise_gradients(node, arrived, needed, sources, targets)
-        return super().backward(node, g, saved) if found is NotImplemented else found
+        if found is NotImplemented:
+            return super().backward(node, g, saved)
+        return list(zip(sources, found, strict=True))
 
     def _elementwise_gradients(
         self, node: Node, g: Packed, needed: dict[str, Any], sources: list[Any], targets: list[Any]

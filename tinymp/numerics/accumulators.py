@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinymp.devices import Device, device_of
-from tinymp.formats import DType, bfloat16, float16, float64
+from tinymp.formats import DType, float64
 from tinymp.numerics import reproducible, summation
-from tinymp.numerics.packed import Packed
+from tinymp.numerics.packed import Packed, is_two_byte_pair, values_of
 from tinymp.numerics.tensor_core import tensor_core_matmul
 
 Array = Any
@@ -45,9 +45,9 @@ class Accumulator(ABC):
     def matmul(self, x: Array, y: Array) -> Array:
         """Product of (..., m, k) and (..., k, n) values; stacks broadcast."""
 
-    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
-        """Product of matrices as they are stored on `device`, as values."""
-        return self.matmul(x.values(), y.values())
+    def packed_matmul(self, device: Device, x: Packed | Array, y: Packed | Array) -> Array:
+        """Product of matrices on `device`, packed or values, as values."""
+        return self.matmul(values_of(x), values_of(y))
 
     def cumsum(self, x: Array, axis: int) -> Array:
         """Sums of the values so far along `axis`: each is rounded as this accumulator rounds."""
@@ -93,10 +93,10 @@ class Native(Accumulator):
     def matmul(self, x: Array, y: Array) -> Array:
         return device_of(x).matmul(x, y)
 
-    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
-        if device.multiplies_words and x.dtype is y.dtype and x.dtype in (float16, bfloat16):
+    def packed_matmul(self, device: Device, x: Packed | Array, y: Packed | Array) -> Array:
+        if device.multiplies_words and is_two_byte_pair(x, y):
             return device.matmul_words(x.storage, y.storage, x.dtype)
-        return device.matmul(x.values(), y.values())
+        return device.matmul(values_of(x), values_of(y))
 
 
 class Double(Accumulator):
@@ -138,8 +138,8 @@ class TensorCore(Native):
             "tinymp.numerics.tensor_core_matmul"
         )
 
-    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
-        if x.dtype is not y.dtype or x.dtype not in (float16, bfloat16):
+    def packed_matmul(self, device: Device, x: Packed | Array, y: Packed | Array) -> Array:
+        if not is_two_byte_pair(x, y):
             raise TypeError(
                 f'accumulation("tensor_core") was given a product of {x.dtype.name} and '
                 f"{y.dtype.name}; it applies to two tensors of one 2-byte float; cast both, for "
@@ -165,10 +165,10 @@ class Reproducible(Accumulator):
     def matmul(self, x: Array, y: Array) -> Array:
         return reproducible.product_in_order(x, y)
 
-    def packed_matmul(self, device: Device, x: Packed, y: Packed) -> Array:
-        if x.dtype is y.dtype and x.dtype in (float16, bfloat16):
+    def packed_matmul(self, device: Device, x: Packed | Array, y: Packed | Array) -> Array:
+        if is_two_byte_pair(x, y):
             return reproducible.product_in_parts(device, x, y)
-        return self.matmul(x.values(), y.values())
+        return self.matmul(values_of(x), values_of(y))
 
     def functions(self, xp: Any) -> dict[str, Callable[..., Array]]:
         return reproducible.functions(xp)

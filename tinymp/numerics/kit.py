@@ -10,7 +10,7 @@ import numpy as np
 
 from tinymp.devices import Generator, get_device
 from tinymp.numerics.accumulators import FLOAT32, Accumulator
-from tinymp.numerics.packed import Packed, compute_type
+from tinymp.numerics.packed import Packed, compute_type, values_of
 from tinymp.numerics.select import where
 
 __all__ = ["Packed", "compute_type", "kit"]
@@ -27,8 +27,10 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     `segment_sums(x, first)`
         sums of runs of rows, which begin at the positions `first`.
     `matmul(x, y)`
-        product of two `Packed` matrices (or stacks of them), as values: float32, or float64 for
-        float64 matrices.
+        product of two matrices (or stacks of them), `Packed` or values, as values: float32, or
+        float64 for float64 matrices.
+    `values(x)`
+        the values of what is `Packed`, and of others themselves.
     elementary functions
         the array module's, unless the accumulator brings its own.
     `where(condition, x, y)`
@@ -42,6 +44,7 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     xp.cumsum = accumulator.cumsum
     xp.segment_sums = accumulator.segment_sums
     xp.matmul = partial(accumulator.packed_matmul, on)
+    xp.values = values_of
     xp.uniform = lambda shape, seed, draw: Generator(seed).uniform(on, shape, draw)
     vars(xp).update(accumulator.functions(on.xp))
     if on.xp is np:

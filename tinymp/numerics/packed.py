@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.formats import DType, unpack
+from tinymp.formats import DType, bfloat16, float16, unpack
 
 Array = Any
 
@@ -64,6 +64,21 @@ class Packed:
         if self.dtype.itemsize < 4:  # else the storage is the values
             seen._origin = self, view
         return seen
+
+
+def values_of(x: Packed | Array) -> Array:
+    """The values of a matrix as products take it: decoded, or what it is."""
+    return x.values() if type(x) is Packed else x
+
+
+def is_two_byte_pair(x: Packed | Array, y: Packed | Array) -> bool:
+    """Whether both matrices are packed in one 2-byte float, as tensor cores multiply them."""
+    return (
+        type(x) is Packed
+        and type(y) is Packed
+        and x.dtype is y.dtype
+        and x.dtype in (float16, bfloat16)
+    )
 
 
 def _transposed(array: Array) -> Array:

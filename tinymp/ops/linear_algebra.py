@@ -15,7 +15,8 @@ MATMUL = Op(
     lambda xp, x, y: xp.matmul(x, y),
     x=lambda xp, g, y: xp.matmul(g, y.mT),
     y=lambda xp, g, x: xp.matmul(x.mT, g),
-    forward_on="packed",
+    forward_on="matrices",
+    takes="floats",
     autocast="lower",
     accumulates="both",
 )
@@ -30,7 +31,7 @@ def _rows(x: Any) -> Any:
 def _linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     out = xp.matmul(_rows(x), weight.mT)
     if bias is not None:
-        out += bias.values()
+        out += xp.values(bias)
     shape = x.shape
     return out if len(shape) == 2 else out.reshape(*shape[:-1], weight.shape[0])
 
@@ -50,8 +51,9 @@ LINEAR = Op(
     _linear,
     x=_linear_x,
     weight=_linear_weight,
-    bias=lambda xp, g: xp.sum(_rows(g).values(), 0),
-    forward_on="packed",
+    bias=lambda xp, g: xp.sum(xp.values(_rows(g)), 0),
+    forward_on="matrices",
+    takes="floats",
     autocast="lower",
     accumulates="both",
 )
@@ -61,9 +63,10 @@ LINEAR = Op(
 DOT = Op(
     "dot",
     lambda xp, x, y: xp.matmul(x.reshape(1, -1), y.reshape(-1, 1)).reshape(()),
-    x=lambda xp, g, y: g.values() * y.values(),
-    y=lambda xp, g, x: g.values() * x.values(),
-    forward_on="packed",
+    x=lambda xp, g, y: xp.values(g) * xp.values(y),
+    y=lambda xp, g, x: xp.values(g) * xp.values(x),
+    forward_on="matrices",
+    takes="floats",
     autocast="widest",
     accumulates="forward",
 )
@@ -84,7 +87,6 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
                 f"matmul was given a {type(operand).__name__}; it takes two tensors; use * for a "
                 "number"
             )
-    check_floats("matmul", x, y)
     if x.ndim == 0 or y.ndim == 0:
         raise ValueError(
             f"matmul was given tensors of shapes {x.shape} and {y.shape}; both need at least one "
@@ -144,7 +146,6 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
         ValueError: operands of other dimensions, or lengths that differ.
     """
     _check_dimensions("dot", (x, 1), (y, 1))
-    check_floats("dot", x, y)
     if x.shape != y.shape:
         raise ValueError(f"dot was given shapes {x.shape} and {y.shape}; they must be equal")
     return apply(DOT, x, y)
@@ -169,7 +170,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         TypeError: an integer or boolean tensor.
         ValueError: lengths that do not fit.
     """
-    check_floats("linear", x, weight, *([] if bias is None else [bias]))
     given, of_weight = x.shape, weight.shape
     if len(of_weight) != 2 or not given or given[-1] != of_weight[1]:
         raise ValueError(
