@@ -41,6 +41,15 @@ def test_init_writes_stubs_and_keeps_answers(folder: Path) -> None:
     assert answer(folder).read_text(encoding="utf-8") == "mine"
 
 
+def test_init_writes_solved_tasks_for_teachers(tmp_path: Path) -> None:
+    assert "Fill the gaps" not in command("init", str(tmp_path), "--solved").output
+    text = answer(tmp_path).read_text(encoding="utf-8")
+    assert "SOLUTION" not in text
+    assert "Hint" not in text
+    assert "HIDDEN" not in text
+    assert command("check", "1b", "--dir", str(tmp_path), "--hidden").exit_code == 0
+
+
 def test_list_sums_the_points() -> None:
     lines = command("list").output.splitlines()
     assert str(sum(exercise.points for exercise in all_exercises())) in lines[-1].split()

@@ -52,13 +52,16 @@ def init(
             show_default="exercises, or this folder if it has answers",
         ),
     ],
+    solved: Annotated[
+        bool, typer.Option("--solved", help="Fill the gaps: for teachers, to hand out afterwards.")
+    ] = False,
 ) -> None:
     """Write a file with gaps for each task. Files that are there already stay as they are."""
     with bad_input():
         folder.mkdir(parents=True, exist_ok=True)
         new = [exercise for exercise in exercises() if not _answer(folder, exercise).exists()]
         for exercise in new:
-            _write(_answer(folder, exercise), exercise.stub())
+            _write(_answer(folder, exercise), exercise.solved() if solved else exercise.stub())
     screen = console()
     kept = len(exercises()) - len(new)
     screen.print(
@@ -66,6 +69,8 @@ def init(
         + (f" {kept} were there and stay as they are." if kept else ""),
         soft_wrap=True,
     )
+    if solved:
+        return
     screen.print(
         "Fill the gaps with any editor; then: tinymp exercises check 1a"
         + (f" --dir {folder}" if folder not in (_FOLDER, Path()) else ""),

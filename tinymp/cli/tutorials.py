@@ -32,12 +32,12 @@ def list_lessons() -> None:
         lesson.number: sum(x.points for x in exercises() if x.lesson == lesson.number)
         for lesson in lessons()
     }
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("lesson")
     for title in ("read\nmin", "run\ns", "practise\nmin", "points"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("difficulty", no_wrap=True)
+    table.add_column("level", no_wrap=True)
     for lesson in lessons():
         minutes = str(lesson.read), str(lesson.run), str(lesson.practise)
         difficulty = _DIFFICULTY[lesson.difficulty]

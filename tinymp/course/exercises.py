@@ -72,6 +72,12 @@ class Exercise:
         """The file that a learner gets: gaps are open, hidden tests left out."""
         return joined([_changed(cell, _without_hidden(_open(cell.source))) for cell in self.cells])
 
+    def solved(self) -> str:
+        """The same file with the gaps filled, to hand out afterwards; without hidden tests."""
+        return joined(
+            [_changed(cell, _without_hidden(solution_of(cell.source))) for cell in self.cells]
+        )
+
     def solution(self) -> str:
         """The code of the gaps, solved."""
         solved = [cell for cell in self.cells if _notes(cell).get("solution")]
