@@ -17,27 +17,46 @@ def four(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("four")
-@pytest.mark.parametrize("size", [0, 1, 999, 1 << 18, (1 << 19) + 1, 1_000_003, 1 << 21])
+@pytest.mark.parametrize("size", [0, 1, 999, 1 << 20, (1 << 21) + 1, 4_000_003, 1 << 23])
 @pytest.mark.parametrize("block", [1, 1000, 1 << 15])
 def test_every_element_belongs_to_one_part(size, block):
     times = np.zeros(size, np.int8)
-    parts = []
+    parts, workers = [], set()
 
     def work(start, stop):
         parts.append((start, stop))
+        workers.add(threading.get_ident())
         times[start:stop] += 1
 
     share(work, size, block)
     assert (times == 1).all()
     assert all(start % block == 0 for start, _ in parts)
-    assert len(parts) <= 4
-    assert (len(parts) > 1) == (size >= 1 << 19)
+    assert len(parts) <= 8
+    assert len(workers) <= 4
+    assert (len(parts) > 1) == (size >= 1 << 21)
 
 
 @pytest.mark.usefixtures("four")
 def test_parts_run_at_the_same_time():
     together = threading.Barrier(4, timeout=10)
-    share(lambda start, stop: together.wait() and None, 1 << 21, 1)
+    share(lambda start, stop: together.wait() and None, 1 << 23, 1)
+
+
+@pytest.mark.usefixtures("four")
+def test_nobody_waits_for_threads_that_do_not_come(monkeypatch: pytest.MonkeyPatch):
+    """The pool's threads are busy with something else: the caller does all of the work."""
+    release = threading.Event()
+    pool = threads.ThreadPoolExecutor(3)
+    monkeypatch.setattr(threads, "_pool", lambda: pool)
+    others = [pool.submit(release.wait, 10) for _ in range(3)]
+    try:
+        done = []
+        share(lambda start, stop: done.append(stop - start), 1 << 23, 1)
+        assert sum(done) == 1 << 23
+        assert not any(other.done() for other in others)
+    finally:
+        release.set()
+        pool.shutdown()
 
 
 @pytest.mark.usefixtures("four")
@@ -47,7 +66,7 @@ def test_what_goes_wrong_in_a_thread_is_raised():
             raise ValueError("a part failed")
 
     with pytest.raises(ValueError, match="a part failed"):
-        share(work, 1 << 21, 1)
+        share(work, 1 << 23, 1)
 
 
 @pytest.mark.parametrize(("said", "count"), [("1", 1), ("3", 3), ("64", 4)])

@@ -73,7 +73,7 @@ def test_rows_give_the_same_bits_in_threads(monkeypatch, shape, count):
         ROWS.clear()
         found = normal(np, *arguments, scale=0.5)
         assert sum(ROWS) == shape[0]
-        assert (len(ROWS) > 1) == (count > 1 and 2 * x.size >= 1 << 19)
+        assert (len(ROWS) > 1) == (count > 1 and 8 * x.size >= 1 << 21)
         for ours, plain in zip(found, normal.__wrapped__(np, *arguments, scale=0.5), strict=True):
             np.testing.assert_array_equal(ours, plain)
 

@@ -76,16 +76,18 @@ def _encoder(
         if mode == "toward_zero":
             return Spelling(_bfloat16_toward_zero, ONE_PASS)
         if mode == "nearest_even":
-            return Spelling(_bfloat16_nearest, BLOCK, buffers=1)
+            return Spelling(_bfloat16_nearest, BLOCK, weight=3, buffers=1)
         if mode == "stochastic" and random_type == np.uint32:
-            return Spelling(_bfloat16_stochastic, BLOCK, buffers=1)
+            return Spelling(_bfloat16_stochastic, BLOCK, weight=3, buffers=1)
     if source == np.float32 and dtype is float16 and mode == "nearest_even":
         cast: Any = partial(_float16_anchored, limit=_LARGEST) if saturate else _float16_nearest
-        return Spelling(cast, BLOCK, buffers=2)
+        return Spelling(cast, BLOCK, weight=5, buffers=2)
     if source == np.float32 and dtype.bits <= 8 and mode != "stochastic":
         table = _encoding_table(dtype, mode, saturate)
-        return Spelling(partial(_by_table, table=table), BLOCK, buffers=1)
-    return Spelling(partial(_by_rule, dtype=dtype, mode=mode, saturate=saturate), RULE_BLOCK)
+        return Spelling(partial(_by_table, table=table), BLOCK, weight=5, buffers=1)
+    return Spelling(
+        partial(_by_rule, dtype=dtype, mode=mode, saturate=saturate), RULE_BLOCK, weight=100
+    )
 
 
 @cache
@@ -93,10 +95,10 @@ def _decoder(dtype: DType) -> Spelling:
     if dtype is bfloat16:
         return Spelling(_bfloat16_values, ONE_PASS)
     if dtype is float16:
-        return Spelling(_float16_values, BLOCK)
+        return Spelling(_float16_values, BLOCK, weight=2)
     if dtype.bits <= 16:
-        return Spelling(partial(_look_up, table=_every_value(dtype)), BLOCK)
-    return Spelling(partial(_values_by_rule, dtype=dtype), RULE_BLOCK)
+        return Spelling(partial(_look_up, table=_every_value(dtype)), BLOCK, weight=2)
+    return Spelling(partial(_values_by_rule, dtype=dtype), RULE_BLOCK, weight=100)
 
 
 def _by_rule(

@@ -8,6 +8,7 @@ copied first nor slower. A small array is one block, where calls are what costs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,11 @@ from tinymp.devices.threads import share
 
 Array = np.ndarray[Any, Any]
 
+_LINE = 64  # elements: threads that write next to each other share no line of the cache
+
 
 class Spelling(NamedTuple):
-    """A cast of one block, and how long a block may be.
+    """A cast of one block, how long a block may be, and how much longer it takes than a copy.
 
     `cast(source, result, random, buffers)` fills the block `result`. `random`: random words, or
     None. `buffers`: so many arrays of uint32 for what lies between, or as many None: a block by
@@ -27,6 +30,7 @@ class Spelling(NamedTuple):
 
     cast: Callable[[Array, Array, Any, Any], None]
     block: int
+    weight: int = 1
     buffers: int = 0
 
 
@@ -42,18 +46,17 @@ def walk(
     result = np.empty_like(source, result_type, order)
     x, out = source.ravel(order), result.ravel(order)
     words = None if random is None else random.ravel()
-    cast, block, buffers = spelling
-    if x.size > block:
-        share(lambda begin, end: _cast_part(spelling, x, out, words, begin, end), x.size, block)
+    if x.size > spelling.block:
+        share(partial(_cast_part, spelling, x, out, words), x.size, _LINE, spelling.weight)
     elif x.size:
-        cast(x, out, words, (None,) * buffers)
+        spelling.cast(x, out, words, (None,) * spelling.buffers)
     return result
 
 
 def _cast_part(
     spelling: Spelling, x: Array, out: Array, random: Array | None, begin: int, end: int
 ) -> None:
-    cast, block, buffers = spelling
+    cast, block, _, buffers = spelling
     # Used again by every block: a fresh array has to be mapped into memory.
     shared = np.empty((buffers, block), np.uint32)
     for start in range(begin, end, block):

@@ -20,6 +20,7 @@ Rule = Callable[..., Array]
 
 # Elements of float32 in 256 KiB: a second-level cache holds a few such arrays.
 _BLOCK = 64 * 1024
+_WORK = 8  # how much longer such a formula takes than a copy
 
 
 def blockwise(rule: Rule) -> Rule:
@@ -45,18 +46,18 @@ def blockwise(rule: Rule) -> Rule:
                 block = slice(start, min(start + _BLOCK, end))
                 result[block] = rule(xp, *[array[block] for array in flat])
 
-        share(partial(quietly, part), first.size, _BLOCK)
+        share(partial(quietly, part), first.size, _BLOCK, _WORK)
         return out
 
     return in_blocks
 
 
-def rowwise(*names: str, work: int = 2) -> Callable[[Rule], Rule]:
+def rowwise(*names: str, work: int = 8) -> Callable[[Rule], Rule]:
     """Share out the rows of a rule among a processor's threads, where none depends on another.
 
     `names`: parameters, arrays or `Packed`, whose first axis counts the rows; others are passed as
     they are. Every array that the rule returns, alone or in a tuple, has a row for each. `work`:
-    how much longer an element takes than in a cast. Formats narrower than float32 are seen whole:
+    how much longer an element takes than in a copy. Formats narrower than float32 are seen whole:
     what a rule rounds on its way may draw random bits.
     """
 

@@ -27,7 +27,7 @@ def _packed(values: Array, dtype: DType, rounding: RoundingState) -> Packed:
     return Packed(rounded(values, dtype, rounding), dtype)
 
 
-@rowwise("query", "key", "value", "mask", "keep", work=16)
+@rowwise("query", "key", "value", "mask", "keep", work=64)
 def attention_rule(
     xp: Any,
     query: Packed,
@@ -61,7 +61,7 @@ def attention_rule(
     return out, rounded(weights, dtype, rounding)
 
 
-@rowwise("g", "query", "key", "value", "weights", "keep", work=16)
+@rowwise("g", "query", "key", "value", "weights", "keep", work=64)
 def attention_gradients(
     xp: Any,
     g: Packed,
