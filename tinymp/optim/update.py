@@ -71,11 +71,13 @@ def apply_rule(
 
 def multiply(tensor: Tensor, factor: Any) -> None:
     """Multiply a tensor by a number in the compute dtype, in place; each product rounded once."""
-    compute, round_ = compute_type(tensor.dtype), rounder(tensor)
-    for block in blocks(tensor):
-        values = unpack(tensor._array[block], tensor.dtype, compute)
-        tensor._device.xp.multiply(values, factor, out=values)
-        _store(tensor, block, values, values, round_)
+    xp, round_ = tensor._device.xp, rounder(tensor)
+    if round_ is None:
+        xp.multiply(tensor._array, factor, out=tensor._array)
+    else:
+        for block in blocks(tensor):
+            values = unpack(tensor._array[block], tensor.dtype)
+            tensor._array[block] = round_(xp.multiply(values, factor, out=values), block)
     tensor.version.count += 1
 
 
