@@ -129,7 +129,8 @@ _JUST_UNDER_HALF = _word(0x7FFF)
 
 
 def _upper_halves(word: Array, out: Array) -> None:
-    out[:-1] = np.ndarray(word.size - 1, np.uint32, word, 2)
+    """Fill ``out`` with the upper halves of 32-bit words: the last one has no word after it."""
+    out[:-1] = np.ndarray(word.size - 1, np.uint32, word, offset=2)
     out[-1] = word.item(-1) >> 16
 
 
@@ -186,7 +187,7 @@ def _bfloat16_stochastic(x: Array, out: Array, random: Any, buffers: Any) -> Non
 
 def _bfloat16_values(words: Array, out: Array, random: Any, buffers: Any) -> None:
     """Write each word two bytes late: its zero half begins the next element."""
-    np.ndarray(out.size - 1, np.uint32, out, 2)[...] = words[:-1]
+    np.ndarray(out.size - 1, np.uint32, out, offset=2)[...] = words[:-1]
     halves = out.view(np.uint16)
     halves[0], halves[-1] = 0, words[-1]
 
