@@ -81,6 +81,37 @@ def gemm_of_two(
     )  # fmt: skip
 
 
+class LtLibrary:
+    """A stand-in for cuBLASLt: descriptors are dictionaries, by the numbers of the manual."""
+
+    serves = True
+
+    def create(self, kind, *arguments):
+        return {"made of": [argument.value for argument in arguments]}
+
+    def set(self, kind, descriptor, attribute, value):
+        descriptor[attribute] = value.value
+
+    def choose(self, product, a, b, c, d, preference):
+        assert preference[3] == 2  # partial sums are added in float32
+        assert all(preference[5 + i] in (4, 8, 16, 32, 64, 128, 256) for i in range(4))
+        return ctypes.c_int() if self.serves else None
+
+    def multiply(self, product, one, a, a_layout, b, b_layout, zero, c, c_layout, d, d_layout, how):
+        factor, keep = (ctypes.cast(x, ctypes.POINTER(ctypes.c_float))[0] for x in (one, zero))
+        assert (factor, keep, product[7], c) == (1, 0, 4, d)
+        computes.append(product["made of"][0])
+        operands = []
+        for address, layout in ((a, a_layout), (b, b_layout), (d, d_layout)):
+            kind, rows, columns, leading = layout["made of"]
+            operands.append(matrix(address, kind, (rows, columns), leading))
+        left, right, out = operands
+        bias = matrix(product[8], kind, (rows, 1), rows)
+        left, right = left.T if product[3] else left, right.T if product[4] else right
+        total = values(left) @ values(right) + values(bias)
+        out[...] = top_half(total) if kind == R_16BF else total
+
+
 @pytest.fixture(autouse=True)
 def cublas(monkeypatch):
     """Put the stand-ins where gemm.py imports from; yield the one whose capability can be set."""
@@ -98,6 +129,8 @@ def cublas(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
     monkeypatch.setattr(gemm, "cublas", lambda device: library)
+    monkeypatch.setattr(gemm, "cublas_lt", lambda device: LtLibrary())
+    monkeypatch.setattr(gemm, "_BIAS_PLANS", {})
     gemm._multiplies_bfloat16.cache_clear()
     gemm._PLANS.clear()
     gemm._two_byte_kind.cache_clear()
@@ -217,15 +250,40 @@ def test_mixed_types_and_bare_numbers_are_refused():
     ("left", "right"),
     [((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((0, 4), (4, 5)), ((3, 0), (0, 5))],
 )
-def test_a_product_can_be_rounded_as_it_is_written_on_top_of_a_bias(dtype, left, right):
+def test_a_product_can_be_rounded_as_it_is_written(dtype, left, right):
     store = top_half if dtype is BF16 else (lambda x: on_gpu(x.astype(np.float16)))
-    a, b, bias = integers(left, np.float32), integers(right, np.float32), integers(5, np.float32)
-    expected = np.asarray(a) @ np.asarray(b)
+    a, b = integers(left, np.float32), integers(right, np.float32)
     product = gemm.rounded_product(store(a), store(b), dtype)
-    np.testing.assert_array_equal(values(np.asarray(product)), expected)
-    held = on_gpu(np.broadcast_to(store(bias), expected.shape).copy())
-    product = gemm.rounded_product(store(a), store(b), dtype, held)
-    np.testing.assert_array_equal(values(np.asarray(product)), expected + np.asarray(bias))
+    np.testing.assert_array_equal(values(np.asarray(product)), np.asarray(a) @ np.asarray(b))
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16, SimpleNamespace(name="float32")])
+@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)])
+def test_a_bias_is_added_before_a_product_is_rounded(dtype, turned):
+    store = {"bfloat16": top_half, "float16": lambda x: on_gpu(x.astype(np.float16))}.get(
+        dtype.name, lambda x: x
+    )
+    bias = integers(5, np.float32)
+    for scale in (1, 2):  # the second time the layout is known
+        a, b = (on_gpu(scale * integers(shape, np.float32)) for shape in ((3, 4), (4, 5)))
+        expected = np.asarray(a) @ np.asarray(b) + np.asarray(bias)
+        stored = [
+            on_gpu(np.asfortranarray(x)) if by_columns else x
+            for x, by_columns in zip((store(a), store(b)), turned, strict=True)
+        ]
+        product = gemm.rounded_product_with_bias(*stored, store(bias), dtype)
+        np.testing.assert_array_equal(values(np.asarray(product)), expected)
+    assert len(gemm._BIAS_PLANS) <= 2  # one, but where arrays begin at other multiples
+
+
+def test_a_product_with_bias_that_is_not_served_is_declined(monkeypatch):
+    a, b, bias = (integers(shape, np.float32) for shape in ((3, 4), (4, 5), (5,)))
+    float32 = SimpleNamespace(name="float32")
+    empty = gemm.rounded_product_with_bias(a[:0], b, bias, float32)
+    gaps = gemm.rounded_product_with_bias(on_gpu(np.asarray(a)[:, ::2]), b[:2], bias, float32)
+    monkeypatch.setattr(LtLibrary, "serves", False)
+    none = gemm.rounded_product_with_bias(a, b, bias, float32)
+    assert all(x is NotImplemented for x in (empty, gaps, none))
 
 
 def test_a_known_layout_serves_other_arrays():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tinymp.devices import get_device
+from tinymp.devices.gemm import rounded_product_with_bias
 
 pytestmark = pytest.mark.gpu
 
@@ -185,3 +186,31 @@ def test_the_cpu_rule_agrees(gpu, dtype):
     ours = gpu.to_numpy(gpu.matmul_words(gpu.asarray(a[0]), gpu.asarray(b[0]), dtype))
     theirs = get_device("cpu").matmul_words(a[0], b[0], dtype)
     assert (np.abs(ours - theirs) <= 2 * tensor_core_bound(a[1], b[1])).all()
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(64, 128, 64), (64, 10, 128), (1, 16, 8), (256, 1024, 784), (8, 7, 5), (2048, 768, 3072)],
+)
+def test_a_bias_is_added_before_the_product_is_rounded(gpu, dtype, m, n, k):
+    """Where a bias cancels most of a product, a product that was rounded first would show."""
+    a_stored, a = stored((m, k), dtype)
+    b_stored, b = stored((n, k), dtype, 1)
+    product = a @ b.T
+    near = -product[0].astype(np.float32)
+    if dtype.name == "float16":
+        bias_stored = near.astype(np.float16)
+        bias = bias_stored.astype(np.float64)
+    else:
+        bias_stored = (near.view(np.uint32) >> 16).astype(np.uint16)
+        bias = (bias_stored.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    x, y, z = (gpu.asarray(words) for words in (a_stored, b_stored, bias_stored))
+    out = gpu.to_numpy(rounded_product_with_bias(x, y.T, z, dtype))
+    assert out.dtype == a_stored.dtype
+    if dtype.name == "bfloat16":
+        out = (out.astype(np.uint32) << 16).view(np.float32)
+    exact = product + bias
+    summed = tensor_core_bound(a, b.T) + 2.0**-24 * np.abs(exact)
+    unit = 2.0**-11 if dtype.name == "float16" else 2.0**-8
+    error = np.abs(out.astype(np.float64) - exact)
+    assert (error <= summed + unit * (np.abs(exact) + summed) + 2.0**-25).all()

@@ -209,9 +209,12 @@ def test_the_loss_scale_follows_the_policy(bench, settings):
     policy = DynamicLossScale(2.0**120, growth, backoff, interval)
     state = policy.start
     scale, clean = device(bench, state.scale), device(bench, 0)
+    used, gradient = device(bench, 0), bench.put(np.zeros(1, np.float32))
+    how = {"growth": growth, "backoff": backoff, "interval": interval}
     for found in [0, 0, 0, 1, 0, 1, 1] + [0] * 40:
         check = bench.put(np.array([1.0, found, 1.0, 1.0]))
-        next_scale(check, scale, clean, growth=growth, backoff=backoff, interval=interval)
+        next_scale(check, scale, clean, used, gradient, **how)
+        assert bench.numpy(used) == state.scale
         state = policy.next(state, bool(found))
-        assert bench.numpy(scale) == state.scale
+        assert bench.numpy(scale) == bench.numpy(gradient) == state.scale
         assert bench.numpy(clean) == state.clean_steps

@@ -77,13 +77,14 @@ class DeviceStep:
         table = [lr_of_step(i) for i in range(done, max(steps, done + 1))]
         self._lrs, self._first = xp.asarray(table, np.float64), done
         self._lr = xp.empty(1, np.float64)
-        self._used = xp.ones(1, np.float64)  # the scale of the step before it was changed
+        self._used = self._scale.copy()  # the scale of the last step, before it was changed
+        #: The gradient of the scaled loss with respect to the loss: the scale, in float32.
+        self.gradient = Tensor(self._scale.astype(np.float32).reshape(()), float32)
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        """A float32 loss of one element, multiplied by the scale."""
-        if not self._scaler.is_enabled():
-            return loss
-        return loss * Tensor(self._scale.astype(np.float32).reshape(()), float32)
+    def zero_grad(self) -> None:
+        """Forget the gradients of the model and of the masters."""
+        for tensor in (*self._model, *self._masters):
+            tensor.grad = None
 
     def note(self, log: Any, line: Any, loss: Any, check: Any) -> None:
         """Write a line of a log on the GPU: see `kernels.notes`."""
@@ -112,7 +113,6 @@ class DeviceStep:
             )
         scaled = self._scaler.is_enabled()
         scale = self._scale if scaled else None
-        self._used[...] = self._scale
         arrays = [gradient._array for gradient in gradients if gradient is not None]
         check = (self._check_model if in_model else self._check_masters)(
             arrays, scale, self._max_norm
@@ -137,6 +137,8 @@ class DeviceStep:
                 check,
                 self._scale,
                 self._clean,
+                self._used,
+                self.gradient._array,
                 growth=policy.growth_factor,
                 backoff=policy.backoff_factor,
                 interval=policy.growth_interval,

@@ -101,8 +101,8 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
         one = root._device.xp.ones(root.shape, compute_type(dtype))
         return rounded(one, dtype, active_rounding())
     _check_gradient(gradient, root, "backward was given")
-    if gradient.dtype is dtype:
-        return gradient._array.copy()
+    if gradient.dtype is dtype:  # a leaf's gradient is its own, free to be changed
+        return gradient._array.copy() if root.node is None else gradient._array
     return rounded(gradient._values(), dtype, active_rounding())
 
 

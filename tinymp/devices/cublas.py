@@ -46,11 +46,11 @@ class Cublas:
         self._set_workspace = library.cublasSetWorkspace_v2
         self._set_workspace.argtypes = [_pointer, _pointer, ctypes.c_size_t]
         handle = _pointer()
-        _check("cublasCreate", library.cublasCreate_v2(ctypes.byref(handle)))
+        check_status("cublasCreate", library.cublasCreate_v2(ctypes.byref(handle)))
         self._handle = handle
         # Partial sums stay in float32: cuBLAS may else add them in the type of a 2-byte result.
         mode = library.cublasSetMathMode(handle, _DISALLOW_REDUCED_PRECISION_REDUCTION)
-        _check("cublasSetMathMode", mode)
+        check_status("cublasSetMathMode", mode)
         self._space = cupy.cuda.Memory(_WORKSPACE)
         self._stream: int | None = None
         self._current_stream = cupy.cuda.get_current_stream
@@ -58,20 +58,20 @@ class Cublas:
     def gemm(self, *arguments: Any) -> None:
         """cublasGemmEx without its handle and its last argument, the algorithm."""
         self._follow_stream()
-        _check("cublasGemmEx", self._gemm(self._handle, *arguments, _GEMM_DEFAULT))
+        check_status("cublasGemmEx", self._gemm(self._handle, *arguments, _GEMM_DEFAULT))
 
     def gemm_strided_batched(self, *arguments: Any) -> None:
         """cublasGemmStridedBatchedEx without its handle and its last argument, the algorithm."""
         self._follow_stream()
         status = self._batched(self._handle, *arguments, _GEMM_DEFAULT)
-        _check("cublasGemmStridedBatchedEx", status)
+        check_status("cublasGemmStridedBatchedEx", status)
 
     def _follow_stream(self) -> None:
         stream = self._current_stream().ptr
         if stream != self._stream:
-            _check("cublasSetStream", self._set_stream(self._handle, stream))
+            check_status("cublasSetStream", self._set_stream(self._handle, stream))
             space = self._set_workspace(self._handle, self._space.ptr, _WORKSPACE)
-            _check("cublasSetWorkspace", space)
+            check_status("cublasSetWorkspace", space)
             self._stream = stream
 
 
@@ -82,17 +82,23 @@ def cublas(device: int) -> Cublas:
 
 
 def _library() -> ctypes.CDLL:
-    from cupy_backends.cuda.libs import cublas as loaded  # the library is loaded with it
-    from cupy_backends.cuda.libs.cublas import create, destroy, getVersion
-
-    handle = create()
-    major = getVersion(handle) // 10000
-    destroy(handle)
-    assert loaded is not None
+    major = major_version()
     name = f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
     return ctypes.CDLL(name)
 
 
-def _check(name: str, status: int) -> None:
+@cache
+def major_version() -> int:
+    """The version of the cuBLAS that CuPy has loaded, which is part of its file's name."""
+    from cupy_backends.cuda.libs.cublas import create, destroy, getVersion
+
+    handle = create()
+    version = int(getVersion(handle))
+    destroy(handle)
+    return version // 10000
+
+
+def check_status(name: str, status: int) -> None:
+    """Raise RuntimeError where a function of cuBLAS or cuBLASLt says that it failed."""
     if status:
         raise RuntimeError(f"{name} failed with status {status}; see cublasStatus_t in the manual")

@@ -26,6 +26,7 @@ from tinymp.devices.cublas import (
     R_64F,
     cublas,
 )
+from tinymp.devices.cublas_lt import BiasProduct, alignment, cublas_lt
 from tinymp.devices.gemm_layout import Gemm, gemms, product_shape
 
 
@@ -49,15 +50,44 @@ def matmul_words(a: Array, b: Array, dtype: Format) -> Array:
     return _product(a, b, kind)
 
 
-def rounded_product(a: Array, b: Array, dtype: Format, out: Array | None = None) -> Any:
+def rounded_product(a: Array, b: Array, dtype: Format) -> Any:
     """Return `a @ b` of float32 or 2-byte floats in the same format.
 
     It is accumulated in float32 and rounded once, to nearest even, as the product is written: a
-    float32 result of 2-byte operands never is in memory. An `out` is added to what it holds, before
-    that rounding. Declines (NotImplemented) where the GPU has no tensor cores for the format.
+    float32 result of 2-byte operands never is in memory. Declines (NotImplemented) where the GPU
+    has no tensor cores for the format.
     """
     kind = R_32F if dtype.name == "float32" else _two_byte_kind(dtype.name)
-    return NotImplemented if kind is None else _product(a, b, kind, out, words=True)
+    return NotImplemented if kind is None else _product(a, b, kind, words=True)
+
+
+def rounded_product_with_bias(a: Array, b: Array, bias: Array, dtype: Format) -> Any:
+    """Return `a @ b + bias` of two matrices and a vector, rounded once; see `rounded_product`.
+
+    Declines, too, what cuBLASLt cannot do with operands that lie as these.
+    """
+    import cupy
+
+    kind = R_32F if dtype.name == "float32" else _two_byte_kind(dtype.name)
+    if kind is None or a.size == 0 or b.size == 0:
+        return NotImplemented
+    device, reduced = cupy.cuda.runtime.getDevice(), kind == R_32F and _tf32[0]
+    out = cupy.empty((a.shape[0], b.shape[1]), a.dtype)
+    arrays = (a, b, bias, out)
+    addresses = tuple([array.data.ptr for array in arrays])
+    lie = (a.shape, a.strides, b.shape, b.strides)
+    key = (*lie, kind, device, reduced, *[alignment(address) for address in addresses])
+    if key not in _BIAS_PLANS:
+        (gemm,) = gemms(cupy, a, b, out)
+        copied = gemm.a.array.data.ptr != addresses[0] or gemm.b.array.data.ptr != addresses[1]
+        compute = COMPUTE_32F_FAST_TF32 if reduced else COMPUTE_32F
+        plan = BiasProduct(cublas_lt(device), gemm, kind, compute, addresses)
+        _BIAS_PLANS[key] = None if copied or plan.algorithm is None else plan
+    found = _BIAS_PLANS[key]
+    if found is None:
+        return NotImplemented
+    found(*addresses)
+    return out
 
 
 @cache
@@ -85,11 +115,10 @@ def _multiplies_bfloat16() -> bool:
     return False
 
 
-def _product(a: Array, b: Array, kind: int, out: Array | None = None, words: bool = False) -> Array:
+def _product(a: Array, b: Array, kind: int, words: bool = False) -> Array:
     """Return `a @ b`, with NumPy's shapes, for operands whose elements CUDA calls `kind`.
 
-    The result is float32 (float64 for float64); with `words` it has the operands' type. It is added
-    to what `out` holds, if that is given: an array of that type and shape.
+    The result is float32 (float64 for float64); with `words` it has the operands' type.
     """
     import cupy
 
@@ -102,12 +131,10 @@ def _product(a: Array, b: Array, kind: int, out: Array | None = None, words: boo
         plan = _Plan(a, b, kind, words)
         if plan.in_place:
             _PLANS[key] = plan
-    add = out is not None
-    if out is None:
-        out = (cupy.empty if plan.calls else cupy.zeros)(plan.shape, plan.dtype)
+    out = (cupy.empty if plan.calls else cupy.zeros)(plan.shape, plan.dtype)
     library = cublas(cupy.cuda.runtime.getDevice())
     for call in plan.calls:
-        call(library, a.data.ptr, b.data.ptr, out.data.ptr, add)
+        call(library, a.data.ptr, b.data.ptr, out.data.ptr)
     return out
 
 
@@ -148,6 +175,7 @@ class _Plan:
 
 
 _PLANS: dict[Any, _Plan] = {}
+_BIAS_PLANS: dict[Any, BiasProduct | None] = {}
 
 
 class _Call:
@@ -179,21 +207,20 @@ class _Call:
         zero = self._factors.ctypes.data
         self._zero, self._one = zero, zero + self._factors.itemsize
 
-    def __call__(self, library: Any, a: int, b: int, out: int, add: bool) -> None:
-        """Start the product of matrices at these addresses; with `add`, on top of what is there."""
+    def __call__(self, library: Any, a: int, b: int, out: int) -> None:
+        """Start the product of matrices at these addresses."""
         x, y, z = self._offsets
         left, right, product = self._leading
-        keep = self._one if add else self._zero
         compute = COMPUTE_32F_FAST_TF32 if self._is_float32 and _tf32[0] else self._compute
         if self._batch == 1:
             library.gemm(
-                *self._sizes, self._one, b + y, *right, a + x, *left, keep, out + z, *product,
+                *self._sizes, self._one, b + y, *right, a + x, *left, self._zero, out + z, *product,
                 compute,
             )  # fmt: skip
             return
         left_step, right_step, step = self._steps
         library.gemm_strided_batched(
-            *self._sizes, self._one, b + y, *right, right_step, a + x, *left, left_step, keep,
+            *self._sizes, self._one, b + y, *right, right_step, a + x, *left, left_step, self._zero,
             out + z, *product, step, self._batch, compute,
         )  # fmt: skip
 

@@ -36,6 +36,7 @@ class RangeChecks:
     def __init__(self) -> None:
         self._complaints: dict[tuple[type[Exception], str], int] = {}
         self._found: Any = None
+        self._places: list[Any] = []
         self._pending = False
 
     def start(
@@ -56,6 +57,7 @@ class RangeChecks:
             return
         if self._found is None:
             self._found = cupy.zeros((_PLACES, 2), np.int64)
+            self._places = list(self._found)  # taking one out anew would cost the host more
         place = self._complaints.setdefault(
             (error, complaint), min(len(self._complaints), _PLACES - 1)
         )
@@ -63,7 +65,7 @@ class RangeChecks:
         own = low if allowed is None else allowed  # what is in range may be allowed, too
         bounds = [np.int64(n) for n in (numbers.size, low, high, own)]
         blocks = -(-numbers.size // 256)
-        kernel("find_outside", _SOURCE)((blocks,), (256,), (numbers, *bounds, self._found[place]))
+        kernel("find_outside", _SOURCE)((blocks,), (256,), (numbers, *bounds, self._places[place]))
         self._pending = True
 
     def raise_found(self) -> None:

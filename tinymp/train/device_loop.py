@@ -44,7 +44,7 @@ class DeviceLoop:
             training.steps,
             training.configuration.clip,
         )
-        xp = self._xp = self._update.xp
+        xp = self._update.xp
         self._log = xp.zeros((_LINES, 3), np.float64)
         self._line = xp.zeros(1, np.int64)
         self._records: list[StepRecord] = []
@@ -77,18 +77,16 @@ class DeviceLoop:
         self._pending += 1
 
     def _run(self, inputs: Tensor, targets: Tensor) -> None:
-        training, xp = self._training, self._xp
-        training.optimizer.zero_grad()
-        training.model.zero_grad()
-        mean_loss = xp.zeros((), np.float32)
-        count = training.configuration.microbatches
+        training, mean_loss = self._training, None
+        self._update.zero_grad()
+        count, weight = training.configuration.microbatches, training.configuration.loss_weight
         with training.policy.rounding_context():
             for x, y, share in microbatches(inputs, targets, count):
                 _, loss = forward(training, x, y)
-                mean_loss += loss._array.astype(np.float32) * np.float32(share)
-                # 1. Backward on the scaled loss.
-                weighted = loss * (share * training.configuration.loss_weight)
-                self._update.scaled(weighted).backward()
+                part = _times(loss.float(), share)._array
+                mean_loss = part if mean_loss is None else mean_loss + part
+                # 1. Backward on the scaled loss: from the scale as the gradient of the loss.
+                _times(loss, share * weight).backward(self._update.gradient)
                 # 2. The gradients of microbatches add up in the float32 masters.
                 if count > 1:
                     training.masters.copy_gradients(accumulate=True)
@@ -176,6 +174,11 @@ class CapturedStep:
         self._inputs._array[...] = inputs._array
         self._targets._array[...] = targets._array
         self._graph.launch(cupy.cuda.get_current_stream())
+
+
+def _times(loss: Tensor, factor: float) -> Tensor:
+    """The product, for which nothing is done where the factor is 1."""
+    return loss if factor == 1 else loss * factor
 
 
 def _copy(x: Tensor) -> Tensor:

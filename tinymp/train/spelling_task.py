@@ -67,8 +67,8 @@ def _dataset(split: str, lines: list[str], longest: int) -> Dataset:
 
 def answered_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of logits (n, t, classes) where the targets (n, t) are not UNANSWERED."""
-    answered = targets != UNANSWERED
-    return F.cross_entropy(logits[answered], targets[answered])
+    rows, labels = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+    return F.cross_entropy(rows, labels, ignore_index=UNANSWERED)
 
 
 def count_correct_lines(logits: Tensor, targets: Tensor) -> int:

@@ -22,6 +22,9 @@ def microbatches(
     inputs: Tensor, targets: Tensor, count: int
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """Parts of a batch, as equal as can be, and the share of the batch that each is."""
+    if count == 1:
+        yield inputs, targets, 1.0
+        return
     bounds = [len(inputs) * i // count for i in range(count + 1)]
     for start, end in pairwise(bounds):
         if end > start:  # a last batch may have fewer examples than there are parts

@@ -136,7 +136,7 @@ layer_norm_gradient(const G::word *__restrict__ g, const X::word *__restrict__ x
         asked.rstd = rstd_in[row];
         return asked;
     };
-    Piece<Weight, elements> factors[pieces];
+    Piece<Weight, elements> factors[pieces] = {};  // 0 beyond the end of a row, as g is
     #pragma unroll
     for (int p = 0; p < pieces; ++p)
         if (weighted && column_of(p) < n)

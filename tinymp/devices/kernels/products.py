@@ -1,7 +1,6 @@
 """Matrix products whose result is rounded as it is written, by cuBLAS.
 
-    traffic     both operands once, the result once, in their format; with a bias, which is written
-                first where the product is added to it, the result three times
+    traffic     both operands once, the result once, in their format
 
 A result of 2 bytes that is rounded to nearest even needs no float32 copy of itself. Other modes are
 declined: the rule multiplies to float32 and rounds that.
@@ -12,8 +11,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from tinymp.devices.gemm import rounded_product
-from tinymp.devices.kernels.elementwise import elementwise_kernel
+from tinymp.devices.gemm import rounded_product, rounded_product_with_bias
 from tinymp.devices.kernels.twin import Target, load
 
 
@@ -52,12 +50,16 @@ def matmul_gradients(g: Any, x: Any, y: Any, *, targets: tuple[Target | None, ..
 
 
 def linear(x: Any, weight: Any, bias: Any = None, *, target: Target) -> Any:
-    """x·weightᵀ + bias: cuBLAS adds the product to the bias, which stands where it will write."""
+    """x·weightᵀ + bias."""
     if not _is_served((target,), x, weight, bias):
         return NotImplemented
-    rows = _rows(x)
-    out = None if bias is None else _repeated(bias, (rows.shape[0], weight.shape[0]))
-    out = rounded_product(rows.storage, weight.mT.storage, x.dtype, out)
+    operands = _rows(x).storage, weight.mT.storage
+    if bias is None:
+        out = rounded_product(*operands, x.dtype)
+    else:
+        out = rounded_product_with_bias(*operands, bias.storage, x.dtype)
+    if out is NotImplemented or len(x.shape) == 2:
+        return out
     return out.reshape(*x.shape[:-1], weight.shape[0])
 
 
@@ -78,14 +80,3 @@ def linear_gradients(g: Any, x: Any, weight: Any, *, targets: tuple[Target | Non
 
 def _rows(x: Any) -> Any:
     return x if len(x.shape) == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
-
-
-def _itself(xp: Any, x: Any) -> Any:
-    return x
-
-
-def _repeated(x: Any, shape: tuple[int, ...]) -> Any:
-    """A copy of x in each row."""
-    kernel = elementwise_kernel("repeat", _itself, (x.dtype,), (), Target(x.dtype, "nearest_even"))
-    assert kernel is not None  # the simplest of all rules can be traced
-    return kernel([x.storage], (), shape)

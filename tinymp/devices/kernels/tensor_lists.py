@@ -63,25 +63,27 @@ class TensorLists:
             ],
             align=True,
         )
-        self._launches: list[tuple[Any, int]] = []
+        # Each is two views of one memory: with names for us, and as the bytes that CuPy copies.
+        self._launches: list[tuple[Any, Any, int]] = []
         for start in range(0, len(sizes), most):
             part = np.asarray(sizes[start : start + most], np.int64)
             lists = np.zeros((), layout)
             lists["sizes"][: len(part)] = part
             lists["first_chunk"][1 : len(part) + 1] = np.cumsum(-(-part // chunk))
             lists["count"] = len(part)
-            self._launches.append((lists, int(lists["first_chunk"][len(part)])))
-        self.chunks = sum(blocks for _, blocks in self._launches)
+            blocks = int(lists["first_chunk"][len(part)])
+            self._launches.append((lists, lists.view(f"V{layout.itemsize}"), blocks))
+        self.chunks = sum(blocks for _, _, blocks in self._launches)
 
     def point(self, role: int, arrays: Sequence[Any]) -> None:
         """Take the addresses of CuPy arrays, one at each position, for a role."""
         addresses = [array.data.ptr for array in arrays]
         start = 0
-        for lists, _ in self._launches:
+        for lists, _, _ in self._launches:
             end = start + int(lists["count"])
             lists["addresses"][role, : end - start] = addresses[start:end]
             start = end
 
     def launches(self) -> Iterator[tuple[Any, int]]:
         """The parameter and the number of blocks of each launch."""
-        return ((lists, blocks) for lists, blocks in self._launches if blocks)
+        return ((parameter, blocks) for _, parameter, blocks in self._launches if blocks)
