@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 1 · What a float is
 #
-# Read 25 min · run 2 s · practise 40 min · difficulty 1 of 3
+# Read 25 min · run 1 s · practise 40 min · difficulty 1 of 3
 #
 # **You will** take a 16-bit number apart by hand, write a decoder of eight lines and check it on every
 # number the format has, and see one value in five formats.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 2 · Rounding, and what a thousand small steps make of it
 #
-# Read 25 min · run 3 s · practise 45 min · difficulty 1 of 3
+# Read 25 min · run 1 s · practise 45 min · difficulty 1 of 3
 #
 # **You will** round in three ways with one recipe, measure the errors, and add 0.001 a thousand times.
 #

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 3 · Adding many numbers, and a look inside a tensor core
 #
-# Read 35 min · run 6 s · practise 60 min · difficulty 2 of 3
+# Read 35 min · run 10 s · practise 60 min · difficulty 2 of 3
 #
 # **You will** add ones until the sum stops growing, measure how errors grow with the number of terms, and
 # write a model of one tensor-core instruction that gives, bit for bit, what an H200 gave.

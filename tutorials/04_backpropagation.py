@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 4 · Backpropagation from scratch
 #
-# Read 35 min · run 5 s · practise 60 min · difficulty 2 of 3
+# Read 35 min · run 1 s · practise 60 min · difficulty 2 of 3
 #
 # **You will** write a gradient engine of about forty lines, train a network on handwritten digits with it,
 # meet the real engine, and check gradients in four formats.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 5 · Training in 16 bits alone, and master weights
 #
-# Read 30 min · run 25 s · practise 50 min · difficulty 2 of 3
+# Read 30 min · run 20 s · practise 50 min · difficulty 2 of 3
 #
 # **You will** train one network in FP32, FP16 and BF16, see two of the three stall, count the updates that
 # never arrived, and repair the training with master weights, and in two other ways.

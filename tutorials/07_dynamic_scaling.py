@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 7 · Dynamic loss scaling
 #
-# Read 30 min · run 8 s · practise 50 min · difficulty 2 of 3
+# Read 30 min · run 2 s · practise 50 min · difficulty 2 of 3
 #
 # **You will** write the state machine that PyTorch uses, watch it find a scale, and see what it does when
 # the trouble is not an overflow.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 8 · Which operations need FP32
 #
-# Read 30 min · run 6 s · practise 45 min · difficulty 2 of 3
+# Read 30 min · run 2 s · practise 45 min · difficulty 2 of 3
 #
 # **You will** break a softmax, a norm and a loss in FP16, find out for each operation how often its results
 # leave FP16's range, and compare what you found with the table that autocast uses.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 9 · Where the memory goes
 #
-# Read 25 min · run 3 s · practise 40 min · difficulty 2 of 3
+# Read 25 min · run 2 s · practise 40 min · difficulty 2 of 3
 #
 # **You will** count every byte that a training step holds, for six ways to train, and trade memory for time
 # with checkpointing.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 11 · On a real GPU: tensor cores, throughput and memory
 #
-# Read 30 min · run 4 s · practise 35 min · difficulty 2 of 3
+# Read 30 min · run 2 s · practise 35 min · difficulty 2 of 3
 #
 # **You will** find out what limits a kernel, turn a NumPy rule into a CUDA kernel, and account for the
 # milliseconds and gibibytes of a training step on an NVIDIA H200.

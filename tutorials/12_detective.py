@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 12 · Detective work: a training script with five mistakes
 #
-# Read 30 min · run 8 s · practise 100 min · difficulty 3 of 3
+# Read 30 min · run 3 s · practise 100 min · difficulty 3 of 3
 #
 # **You will** be given a script that runs without an error and learns nothing, find five precision mistakes
 # in it with the instruments of this course, and then repair one that nobody explains to you.

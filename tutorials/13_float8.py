@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 13 · Beyond 16 bits: FP8, and a scale for every tensor
 #
-# Read 30 min · run 8 s · practise 45 min · difficulty 3 of 3
+# Read 30 min · run 5 s · practise 45 min · difficulty 3 of 3
 #
 # **You will** train the digits' network with 8-bit products, see it fail without scales, and give each
 # tensor one.
