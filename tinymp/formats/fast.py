@@ -34,7 +34,9 @@ BLOCK = 1 << 17
 ONE_PASS = 1 << 18
 RULE_BLOCK = 1 << 13  # the rule has many buffers, of 8 bytes an element
 
-_FEW = 2048  # elements up to which decoding by a table, too large for the nearest cache, is faster
+# Elements up to which the fewest calls are fastest, such as decoding by a look into a table, though
+# that is too large for the nearest cache.
+_FEW = 2048
 
 
 def encode_fast(
@@ -130,6 +132,9 @@ _JUST_UNDER_HALF = _word(0x7FFF)
 
 def _upper_halves(word: Array, out: Array) -> None:
     """Fill ``out`` with the upper halves of 32-bit words: the last one has no word after it."""
+    if word.size <= _FEW:  # a shift is over before it is clear how to do without
+        out[...] = word >> _SIXTEEN
+        return
     out[:-1] = np.ndarray(word.size - 1, np.uint32, word, offset=2)
     out[-1] = word.item(-1) >> 16
 
