@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,6 +171,10 @@ def test_a_use_of_each_kernel_compiles(compiler, name):
 
 def test_lists_of_tensors_fit_into_a_kernels_parameters_with_room_for_others():
     for roles in (1, adam.ROLES, sgd.ROLES):
-        ((parameter, _),) = TensorLists([5], roles, 4).launches()
-        assert parameter.dtype.isalignedstruct
+        lists = TensorLists([5], roles, 4)
+        ((parameter, _),) = lists.launches()
         assert parameter.nbytes <= 4096 - 128
+        before = parameter.tobytes()
+        lists.point(0, [SimpleNamespace(data=SimpleNamespace(ptr=0x0102030405060708))])
+        assert parameter.tobytes()[:8] == bytes(range(8, 0, -1))  # the same memory, as bytes
+        assert parameter.tobytes()[8:] == before[8:]
