@@ -27,7 +27,7 @@ def test_copies_lessons_and_refuses_to_overwrite(tmp_path: Path) -> None:
     assert (tmp_path / "01_floats.py").exists()
     again = command("copy", str(tmp_path))
     assert again.exit_code == 2
-    assert "already has 01_floats.py" in again.stderr
+    assert "already has 01_floats.py, 01_floats.ipynb, 02_rounding.py and 24 more" in again.stderr
     assert "name a new folder" in again.stderr
 
 

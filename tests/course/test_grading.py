@@ -90,6 +90,12 @@ def test_an_error_shows_the_line_that_raised_it(exercise: Exercise) -> None:
     assert "line 3 of cell 9z-gap: return x.real.sqrt()" in report.results[0].error
 
 
+def test_what_an_answer_prints_is_shown_with_its_error(exercise: Exercise) -> None:
+    report = graded(exercise, "print('x is', x)\n    return 5")
+    assert report.results[0].error.endswith("assert square(2) == 4\nprinted last:\nx is 2")
+    assert not graded(exercise, "print(x)\n    return x * x").results[0].error
+
+
 def test_an_open_gap_is_named(exercise: Exercise) -> None:
     report = graded(exercise, "raise NotImplementedError()")
     assert report.results[0].error == "not solved yet: square still raises NotImplementedError"

@@ -23,6 +23,11 @@ def test_what_is_no_lesson_is_refused(name: str, said: str) -> None:
         find_lesson(name)
 
 
+def test_of_several_lessons_only_those_are_named() -> None:
+    with pytest.raises(ValueError, match="expected one of 01_floats, 08_float32_operations, 13_f"):
+        find_lesson("float")
+
+
 def test_a_lesson_without_its_facts_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "99_none.py"
     path.write_text("# %% [markdown]\n# # 99 · Title\n#\n# Text.\n", encoding="utf-8")

@@ -77,7 +77,7 @@ def find_lesson(name: str) -> Lesson:
     """The lesson of this number (`3`), name (`03_sums`), or part of a name (`sums`).
 
     Raises:
-        ValueError: none, or more than one; lists the names.
+        ValueError: none, or more than one; lists the names that it can be.
     """
     known = lessons()
     wanted = name.removesuffix(".py").removesuffix(".ipynb").lower()
@@ -86,7 +86,7 @@ def find_lesson(name: str) -> Lesson:
     if len(found) != 1 or not wanted:
         raise ValueError(
             f"{'no' if not found else 'more than one'} lesson is called {name!r}; expected one of "
-            f"{', '.join(lesson.name for lesson in known)}"
+            f"{', '.join(lesson.name for lesson in found or known)}"
         )
     return found[0]
 
@@ -103,8 +103,10 @@ def copy_course(folder: Path) -> list[Path]:
     sources += [path for path in [tutorials_folder() / "float_explorer.html"] if path.exists()]
     taken = [path.name for path in sources if (folder / path.name).exists()]
     if taken:
+        more = f" and {len(taken) - 3} more" if len(taken) > 3 else ""
         raise FileExistsError(
-            f"{folder} already has {', '.join(taken)}, perhaps with your changes; name a new folder"
+            f"{folder} already has {', '.join(taken[:3])}{more}, perhaps with your changes; name a "
+            "new folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copyfile(path, folder / path.name)) for path in sources]

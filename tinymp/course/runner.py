@@ -49,14 +49,15 @@ def _run(source: str, name: str, namespace: dict[str, Any]) -> str:
     place = f"cell {name}"
     # Where a traceback finds the lines of what is in no file.
     linecache.cache[place] = len(source), None, source.splitlines(keepends=True), place
+    printed = io.StringIO()  # standard output itself belongs to the result
     try:
-        # Standard output belongs to the result.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(printed):
             exec(compile(source, place, "exec"), namespace)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return _told(error)
+        last = printed.getvalue().splitlines()[-_LONGEST:]
+        return "\n".join([_told(error), *(["printed last:"] if last else []), *last])
     return ""
 
 
