@@ -262,7 +262,7 @@ def fit(dtype, scale=1.0, steps=120 if FAST else 400):
 
 runs = {
     "FP32": (fit(mp.float32), BLACK, "-"),
-    "FP16, no scaling": (fit(mp.float16), VERMILION, "--"),
+    "FP16, no scaling": (fit(mp.float16), VERMILION, "-."),
     "FP16, scale 2^16": (fit(mp.float16, 2.0**16), ORANGE, "--"),
     "BF16, no scaling": (fit(mp.bfloat16), BLUE, ":"),
 }

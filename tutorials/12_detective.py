@@ -265,7 +265,7 @@ runs = {
     "right": (good, BLACK, "-", 3),
     "statistics": (run("statistics"), VERMILION, "--", 1.6),
     "clip": (clipped, BLUE, "-.", 1.6),
-    "loss": (hand_made, ORANGE, "--", 1.6),
+    "loss": (hand_made, ORANGE, "-", 1.4),
     "masters": (overwritten, GREEN, ":", 2),
     "count": (miscounted, PURPLE, ":", 1.2),
 }
