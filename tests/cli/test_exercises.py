@@ -127,6 +127,15 @@ def test_reset_begins_again_and_keeps_the_answer(folder: Path) -> None:
     assert old.with_suffix(".old2").read_text(encoding="utf-8") == "mine, too"
 
 
+def test_reset_leaves_the_source_of_a_task_alone() -> None:
+    source = find_exercise("1b").path
+    text = source.read_text(encoding="utf-8")
+    result = command("reset", "1b", "--dir", str(source.parent))
+    assert result.exit_code == 2
+    assert "is the course's own copy of the task" in result.stderr
+    assert source.read_text(encoding="utf-8") == text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
