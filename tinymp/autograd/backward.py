@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from tinymp.autograd.graph import Node
-from tinymp.autograd.modes import OBSERVERS
+from tinymp.autograd.modes import NO_SECOND_DERIVATIVES, OBSERVERS
 from tinymp.autograd.tensor import Tensor, kind_of, new_tensor
 from tinymp.devices import device_of
 from tinymp.formats import DType, RoundingState, active_rounding, rounded, unpack
@@ -160,3 +160,31 @@ def _add(x: Array, y: Array, dtype: DType, rounding: RoundingState) -> Array:
     compute = compute_type(dtype)
     total = quietly(_plus, None, unpack(x, dtype, compute), unpack(y, dtype, compute))
     return rounded(total, dtype, rounding)
+
+
+def backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> None:
+    """Add the gradient of this tensor with respect to every leaf it depends on to `leaf.grad`.
+
+    `gradient`: gradient of the loss with respect to this tensor, of its shape; may be left out
+    for a tensor of one element (then it is 1). `retain_graph`: keep what was saved, so that
+    backward can run again.
+
+    Raises:
+        NotImplementedError: `create_graph`, which would be needed for second derivatives.
+        RuntimeError: no graph, a freed graph, a missing gradient, a tensor changed since it was
+        saved.
+    """
+    if create_graph:
+        raise NotImplementedError(
+            f"backward was called with create_graph=True, but {NO_SECOND_DERIVATIVES}"
+        )
+    run_backward(self, gradient, retain_graph=retain_graph)
+
+
+# The class stands in a file that knows of no graph, so its method comes to it from here.
+Tensor.backward = backward

@@ -10,7 +10,7 @@ from weakref import ref
 
 import numpy as np
 
-from tinymp.autograd.modes import GRAD_ENABLED, NO_SECOND_DERIVATIVES
+from tinymp.autograd.modes import GRAD_ENABLED
 from tinymp.devices import Device, device_of
 from tinymp.formats import DType, gradient_dtype, unpack
 from tinymp.numerics.kit import compute_type
@@ -217,31 +217,8 @@ class Tensor(TensorMethods):
 
     # Its gradient
 
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool = False,
-        create_graph: bool = False,
-    ) -> None:
-        """Add the gradient of this tensor with respect to every leaf it depends on to `leaf.grad`.
-
-        `gradient`: gradient of the loss with respect to this tensor, of its shape; may be left out
-        for a tensor of one element (then it is 1). `retain_graph`: keep what was saved, so that
-        backward can run again.
-
-        Raises:
-            NotImplementedError: `create_graph`, which would be needed for second derivatives.
-            RuntimeError: no graph, a freed graph, a missing gradient, a tensor changed since it was
-            saved.
-        """
-        if create_graph:
-            raise NotImplementedError(
-                f"backward was called with create_graph=True, but {NO_SECOND_DERIVATIVES}"
-            )
-        # Here, because it makes tensors and so stands above this file.
-        from tinymp.autograd.backward import run_backward
-
-        run_backward(self, gradient, retain_graph=retain_graph)
+    #: Carries gradients to the leaves; see `backward.backward`, which attaches itself here.
+    backward: Callable[..., None]
 
     def register_hook(self, hook: Hook) -> Callable[[], None]:
         """Call `hook(gradient)` once the gradient of this tensor is complete in a backward pass.

@@ -10,7 +10,6 @@ Array = Any
 
 _FEW = 4096  # elements up to which np.where, a single call, is the faster one
 _WORDS = {n: np.dtype(f"i{n}") for n in (1, 2, 4, 8)}
-_ONE = np.array(1, np.int8)
 
 
 def where(mask: Array, x: Array, y: Array) -> Array:
@@ -21,7 +20,7 @@ def where(mask: Array, x: Array, y: Array) -> Array:
     as fast:
 
         y ^ ((x ^ y) & choice)      with a choice of all ones or no bit at all
-        y & choice                  where x is 0
+        y · truth                   where x is 0: words as integers, times 1 or 0
     """
     if not isinstance(mask, np.ndarray) or mask.size <= _FEW or mask.dtype != bool:
         return np.where(mask, x, y)
@@ -29,13 +28,13 @@ def where(mask: Array, x: Array, y: Array) -> Array:
     if dtype.kind not in "fiu":
         return np.where(mask, x, y)
     words = _WORDS[dtype.itemsize]
-    truth = mask.view(np.int8)
-    left, right = np.asarray(x, dtype).view(words), np.asarray(y, dtype).view(words)
     if type(x) is int and x == 0:
-        return (np.subtract(truth, _ONE, dtype=words) & right).view(dtype)
-    choice = np.negative(truth, dtype=words)
+        return (np.asarray(y, dtype).view(words) * (~mask).view(np.int8)).view(dtype)
+    truth = mask.view(np.int8)
     if type(y) is int and y == 0:
-        return (choice & left).view(dtype)
+        return (np.asarray(x, dtype).view(words) * truth).view(dtype)
+    left, right = np.asarray(x, dtype).view(words), np.asarray(y, dtype).view(words)
+    choice = np.negative(truth, dtype=words)
     chosen = choice & (left ^ right)
     chosen ^= right
     return chosen.view(dtype)
