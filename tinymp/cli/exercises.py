@@ -166,8 +166,8 @@ def reset(task: Task, folder: Folder) -> None:
         answer = _answer(folder, exercise)
         if answer.resolve() == exercise.path.resolve():
             raise ValueError(
-                f"{answer} is the course's own copy of the task, solution and all; `tinymp exercises "
-                "init FOLDER` writes one for you"
+                f"{answer} is the course's own copy of the task, solution and all; "
+                "`tinymp exercises init FOLDER` writes one for you"
             )
         folder.mkdir(parents=True, exist_ok=True)
         if answer.exists() and answer.read_bytes() != exercise.stub().encode():
