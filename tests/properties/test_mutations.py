@@ -219,7 +219,7 @@ MUTATIONS = [
     (fast, FAST, "word.item(-1) >> 16", "word.item(-1) & 0xFFFF"),
     (fast, FAST, "(random, _SIXTEEN", "(random, _word(17)"),
     (fast_decoding, FAST, "offset=2)[...] = words", "offset=1)[...] = words"),
-    (fast_decoding, FAST, "halves[0], halves[-1] = 0, words[-1]", "halves[0] = 0"),
+    (fast_decoding, FAST, "halves[0], halves[-1] = 0, words[-1]", "halves[0], halves[-1] = 0, 0"),
     (fast_decoding, FAST, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
     (fast_decoding, FAST, "= np.abs(out) >= 65536.0", "= np.abs(out) > 65536.0"),
     # Sums

@@ -302,7 +302,7 @@ MUTATIONS = [
     ),
     (unscaling, UNSCALE, "-values.item(values.argmin())", "values.item(values.argmin())"),
     (unscaling, UNSCALE, "1 / scale", "1.0"),
-    (unscaling, UNSCALE, "(math.isnan(value), value)", "(not math.isnan(value), value)"),
+    (unscaling, UNSCALE, "any(map(math.isnan, found))", "all(map(math.isnan, found))"),
     (unscaling, UNSCALE, "not math.isfinite(self.largest)", "math.isnan(self.largest)"),
     (unscaling, UNSCALE, "< float32.exponent_bits", "< 5"),
     (policy, POLICY, "state.scale * self.backoff_factor", "state.scale"),
