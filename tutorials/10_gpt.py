@@ -183,7 +183,7 @@ for name, (run, *_) in runs.items():
 assert FAST or min(well_formed[name] for name in ("fp32", "fp16", "bf16")) > 0.6
 
 # %% [markdown]
-# The grammar comes first: nearly everything it writes is the name of some number. Which number is a matter
+# The grammar comes first: most of what it writes is the name of some number. Which number is a matter
 # of more steps than this page has time for; `tinymp train spelling` takes them.
 #
 # ## Where its memory goes
