@@ -52,7 +52,10 @@ def test_an_exercise_is_complete(exercise: Exercise) -> None:
     assert len(names) == len(set(names))
     for name in names:
         assert name.startswith(f"{exercise.task}-")
-    assert "given(" in "".join(cell.source for cell in exercise.tests), "no hypothesis test"
+    tests = "".join(cell.source for cell in exercise.tests)
+    assert "given(" in tests, "no hypothesis test"
+    # A notebook, or nbgrader, would stop an example after hypothesis's 0.2 seconds.
+    assert tests.count("settings(") == tests.count("deadline=None"), "long examples need time"
 
 
 def test_tasks_are_unique() -> None:

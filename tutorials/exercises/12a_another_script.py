@@ -101,7 +101,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_other_data_and_weights(seed):
     x, y = data(seed)

@@ -93,7 +93,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 15), st.integers(1, 15))
 def test_a_stop_leaves_no_trace(seed, before, after):
     straight = Run(seed)

@@ -76,7 +76,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([1e-4, 1e-3, 1e-2]))
 def test_follows_the_fp32_training(seed, rate):
     model, masters, optimizer, x, y = setup(seed, rate)

@@ -88,7 +88,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.integers(0, 1000),
     st.sampled_from([1e-6, 1e-3, 1.0, 10.0]),

@@ -39,7 +39,7 @@ from hypothesis import strategies as st
 import tinymp as mp
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(["float32", "bfloat16"]),
     st.booleans(),

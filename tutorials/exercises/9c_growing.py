@@ -55,7 +55,7 @@ def setup(seed, count):
     return model, mp.optim.SGD(model.parameters(), lr=0.05), batches
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 100), st.integers(1, 5))
 def test_the_same_result(seed, count):
     draft = float(draft_epoch(*setup(seed, count)).item())
