@@ -26,7 +26,7 @@ from tinymp.train import Configuration
 
 STEPS = 200
 _WINDOW = 20  # steps over which a curve is smoothed
-_LR = 1e-4
+_LR = 3e-5  # at 1e-4 single steps overshoot by tenths of a nat, in either format
 _INITIAL_SCALE = 2.0**10
 
 
