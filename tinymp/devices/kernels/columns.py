@@ -55,14 +55,15 @@ def _kernel(target: Target) -> Any:
 
 
 def column_totals(partials: Any, target: Target, divisor: int = 1) -> Any:
-    """Storage of the sums of the columns of matrices `partials`, float32 of (k, count, n): (k, n).
+    """Storage of the sums of the columns of matrices `partials`, float32 of (k, count, n): (k, n),
+    or (n,) of a single one.
 
     Adding zeros where there are no more partial sums turns a sum of -0 alone into 0.
     """
     import cupy
 
     k, count, n = partials.shape
-    out = cupy.empty((k, n), target.dtype.storage)
+    out = cupy.empty((k, n) if k > 1 else n, target.dtype.storage)
     arguments = (partials, out, np.int32(count), np.int32(n), np.float32(divisor))
     _kernel(target)((-(-n // 32), k), (512,), arguments)
     return out

@@ -171,7 +171,8 @@ class GradientCheck:
             lists.point(0, [gradients[i] for i in places])
             run = _check_chunks(dtype)
             for parameter, blocks in lists.launches():
-                run((blocks,), (512,), (parameter, scale, sums[done:], maxima[done:]))
+                left = (sums[done:], maxima[done:]) if done else (sums, maxima)
+                run((blocks,), (512,), (parameter, scale, *left))
                 done += blocks
         arguments = (sums, maxima, self.result, np.int32(done), np.float64(max_norm))
         _check_totals()((1,), (512,), arguments)

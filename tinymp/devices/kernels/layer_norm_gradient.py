@@ -285,8 +285,8 @@ def _gradients(
     sizes = np.int64(rows), np.int32(n)
     arguments = (*arrays, mean, rstd, dx, partials, *sizes)
     kernel.run((blocks,), (kernel.threads,), arguments)
-    if len(set(wanted)) == 1:
+    if len(wanted) > 1 and len(set(wanted)) == 1:
         totals = iter(column_totals(partials, wanted[0]))
     else:
-        totals = iter([column_totals(p[None], t)[0] for p, t in zip(partials, wanted, strict=True)])
+        totals = iter([column_totals(p[None], t) for p, t in zip(partials, wanted, strict=True)])
     return dx, *(None if target is None else next(totals) for target in to_sums)

@@ -203,11 +203,11 @@ def _columns(x: Any, rows: int, divisor: int, target: Target) -> Any:
     # Two blocks a multiprocessor, and at least 16 rows for each of a block's 16 warps.
     shares = max(1, min(2 * multiprocessors() // blocks, rows // 256))
     to = target if shares == 1 else _UNROUNDED
-    out = cupy.empty((1, shares, n), to.dtype.storage)
+    out = cupy.empty(n if shares == 1 else (1, shares, n), to.dtype.storage)
     first_divisor = np.float32(divisor if shares == 1 else 1)
     arguments = (x.storage, out, np.int64(rows), np.int32(n), first_divisor)
     _sum_columns(x.dtype, to, elements)((blocks, shares), (512,), arguments)
-    return (out if shares == 1 else column_totals(out, target, divisor)).reshape(n)
+    return out if shares == 1 else column_totals(out, target, divisor)
 
 
 def _rows(x: Any, n: int, divisor: int, target: Target) -> Any:
