@@ -125,3 +125,20 @@ def test_division_with_a_remainder_is_pythons() -> None:
     assert ((x // 3).tolist(), (x % 3).tolist()) == ([-3, 2, -3], [2, 1, 1])
     assert ((20 // x).tolist(), (20 % x).tolist()) == ([-3, 2, -3], [-1, 6, -4])
     assert (x // 3).dtype is (x % 3).dtype is mp.int64
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float6_e2m3fn"])
+def test_arrays_of_ml_dtypes_are_taken_word_for_word(name: str) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    values = np.array([1.5, -0.0, 2.0, 0.25]).astype(getattr(ml_dtypes, name))
+    copied, shared = mp.tensor(values), mp.from_numpy(values)
+    assert copied.dtype is shared.dtype
+    assert copied.dtype.name == name
+    for tensor in (copied, shared):
+        np.testing.assert_array_equal(tensor.numpy(), values.astype(np.float32))
+    values[0] = 1.0
+    assert shared.numpy()[0] == 1
+    assert copied.numpy()[0] == 1.5
+    assert mp.tensor(values, mp.float32).dtype is mp.float32
+    with pytest.raises(TypeError, match="of NumPy type int4"):
+        mp.tensor(np.zeros(2, ml_dtypes.int4))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymp.autograd import Tensor
 from tinymp.devices import default_generator, get_device
-from tinymp.formats import DType, active_rounding, bool_, dtype_of, float32, int64, pack
+from tinymp.formats import DType, active_rounding, bool_, dtype_of, float32, int64, pack, unpack
 from tinymp.ops.conversion import transferred
 from tinymp.ops.dims import check_tensors
 
@@ -57,6 +57,11 @@ def _storage(values: Any, dtype: DTypeLike) -> tuple[Array, DType]:
             ) from None
         if values.dtype == np.float64:
             dtype = dtype or float32
+    if (own := _own_words(values)) is not None:
+        storage, held = own
+        if dtype is None or dtype_of(dtype) is held:
+            return storage.copy(), held
+        values = unpack(storage, held)
     if values.dtype.kind not in "biuf":
         raise TypeError(
             f"tensor was given {type(given).__name__} values of NumPy type {values.dtype}; it "
@@ -71,8 +76,22 @@ def _storage(values: Any, dtype: DTypeLike) -> tuple[Array, DType]:
     return (storage.copy() if storage is values else storage), dtype
 
 
+def _own_words(array: Array) -> tuple[Array, DType] | None:
+    """Words and dtype of an array that holds a dtype of ours by another name, as ml_dtypes' do."""
+    if array.dtype.isbuiltin != 2:  # 2: a type that another package has registered
+        return None
+    try:
+        dtype = dtype_of(array.dtype)
+    except TypeError:
+        return None
+    same = dtype.itemsize == array.dtype.itemsize
+    return (array.view(dtype.storage), dtype) if same else None
+
+
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor on the memory of a NumPy array: changes to one show in the other.
+
+    An array of one of ml_dtypes' floats (bfloat16, float8_e4m3fn, ...) serves as well.
 
     Raises:
         TypeError: not an array, or of a type that no dtype of tinymp stores.
@@ -82,6 +101,8 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
             f"from_numpy was given a {type(array).__name__}; it takes a NumPy array; use "
             "tinymp.tensor"
         )
+    if (own := _own_words(array)) is not None:
+        return Tensor(*own)
     dtype = dtype_of(array.dtype)
     if dtype.storage != array.dtype:
         raise TypeError(
