@@ -193,3 +193,14 @@ def test_tracing_that_someone_else_started_goes_on() -> None:
         held: Any = np.ones(10_000)
     assert not tracemalloc.is_tracing()
     assert traced.now - traced.start >= held.nbytes
+
+
+def test_a_checkpointed_block_keeps_what_it_was_given() -> None:
+    block = mp.nn.Sequential(mp.nn.Linear(8, 32), mp.nn.GELU(), mp.nn.Linear(32, 8))
+    x = mp.randn(5, 8)
+    whole, parts = x, x
+    for _ in range(3):
+        whole, parts = block(whole), mp.checkpoint(block, parts)
+    inputs_and_the_last_output = 4 * 4 * 5 * 8
+    assert memory(loss=parts.exp().sum()).bytes("saved activations") == inputs_and_the_last_output
+    assert memory(loss=whole.exp().sum()).bytes("saved activations") > inputs_and_the_last_output

@@ -110,11 +110,11 @@ def deep(how: Callable[..., Any]) -> tuple[mp.Tensor, list[nn.Module]]:
     return y.mean(), blocks
 
 
-def test_the_ledger_finds_nothing_saved_and_tracemalloc_a_lower_peak() -> None:
+def test_only_the_blocks_inputs_are_saved_and_the_peak_is_lower() -> None:
     """Eight blocks, of which one at a time has its activations: more than six times its input."""
     plain, _ = deep(plainly)
     forgotten, _ = deep(mp.checkpoint)
-    assert saved_bytes(forgotten) == 0
+    assert saved_bytes(forgotten) == 8 * 512 * 32 * 4
     assert saved_bytes(plain) > 8 * 6 * 512 * 32 * 4
 
     peaks = []

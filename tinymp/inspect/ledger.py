@@ -218,7 +218,7 @@ def _graph(loss: Tensor) -> list[Node]:
 
 
 def _saved(node: Node) -> Iterable[Any]:
-    return (node.saved or {}).values()
+    return () if node.saved is None else node.saved.values()
 
 
 def _casts_of(nodes: list[Node], parameters: set[int]) -> Iterator[Any]:

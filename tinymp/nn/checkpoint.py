@@ -62,7 +62,7 @@ def checkpoint(function: Callable[P, R], *arguments: P.args, **options: P.kwargs
 class _Rerun:
     """A function that runs twice in the same circumstances, and what its second run saved."""
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: partial[Any]) -> None:
         self.function = function
         self.random = get_rng_state()
         self.rounding = active_rounding()
@@ -169,3 +169,9 @@ class _Forgotten(dict[str, Any]):
             self.update(dict(found.items()))  # what a checkpoint inside forgot comes back, too
             rerun.saved[self.step] = self.rerun = None
         return super().items()
+
+    def values(self) -> Any:
+        """What is kept: at first what the function was given, then what the second run saved."""
+        if (rerun := self.rerun) is None:
+            return super().values()
+        return (*rerun.function.args, *rerun.function.keywords.values())
