@@ -53,7 +53,7 @@ def norm(dtype, **rest):
 
 def norm_gradient(dtype, **rest):
     wants = {"sums_weight": True, "sums_bias": True, "centered": True, "weighted": True}
-    wants |= {"resident": 2 if rest["pieces"] == 1 else 1}
+    wants |= {"depth": 2, "fills_row": rest["elements"] > 1}
     return {"G": dtype, "X": dtype, "Weight": float32, "Dx": dtype, **wants, **rest}
 
 
@@ -76,7 +76,7 @@ KERNELS = [
         ("layer_norm_gradient", layer_norm_gradient.SOURCE,
          norm_gradient(d, mode=m, groups=groups, **row(*layout)))
         for (d, m), (groups, *layout) in product(
-            NARROW, [(4, 96, 1, 8), (1, 384, 1, 8), (1, 512, 4, 1)]
+            NARROW, [(8, 96, 1, 8), (2, 384, 1, 8), (1, 512, 4, 1)]
         )
     ],
     *[
@@ -107,8 +107,8 @@ KERNELS = [
     ("sort_tokens", embedding_gradient.SORT, {}),
     *[
         ("embedding_gradient", embedding_gradient.SOURCE,
-         {"G": d, "Dw": d, "mode": m, "elements": e, "pieces": p})
-        for (d, m), (e, p) in product(NARROW, [(8, 3), (1, 4)])
+         {"G": d, "Dw": d, "mode": m, "elements": e, "batch": 4})
+        for (d, m), e in product(NARROW, [8, 1])
     ],
     *[
         ("dropout", dropout.SOURCE, {"X": d, "Out": d, "mode": m, "moderate": d is float16})
@@ -121,7 +121,10 @@ KERNELS = [
         )
         for d, m in NARROW
     ],
-    *[("column_totals", columns.SOURCE, {"Out": d, "mode": m}) for d, m in NARROW],
+    *[
+        ("column_totals", columns.SOURCE, {"Out": d, "mode": m, "parts": 32, "batch": 5})
+        for d, m in NARROW
+    ],
     *[
         ("encode_words", TYPES.format(value, random) + casts.ENCODE,
          {"Out": d, "mode": m, "saturate": s, "wide": value == "double" or random == "uint64"})
@@ -132,6 +135,11 @@ KERNELS = [
             ("float", "double"),
             BOTH,
         )
+    ],
+    *[
+        ("encode_drawn", f"typedef {value} Value;\n" + casts.ENCODE_DRAWN,
+         {"Out": d, "mode": "stochastic", "saturate": s, "wide": value == "double"})
+        for d, value, s in product((float16, bfloat16, float8_e4m3fn), ("float", "double"), BOTH)
     ],
     *[("decode_words", casts.DECODE, {"In": d}) for d in (float16, bfloat16, float8_e4m3fn)],
     *[("check_chunks", gradient_check.OF_CHUNKS, {"G": d, **lists(1, 16384)})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tinymp.devices import get_device
 from tinymp.devices.kernels.casts import decode_words, encode_words
+from tinymp.devices.random import Generator, get_rng_state, set_rng_state
 from tinymp.formats import (
     bfloat16,
     decode,
@@ -61,6 +63,34 @@ def test_random_words_of_every_width_are_used(bench, dtype, source, width, satur
     ours = encode_words(bench.put(values), dtype, "stochastic", saturate, bench.put(words))
     expected = encode(values, dtype, "stochastic", saturate, random_words=words)
     np.testing.assert_array_equal(bench.numpy(ours), expected)
+
+
+@pytest.mark.parametrize("source", [float32, float64], ids=lambda d: d.name)
+@pytest.mark.parametrize("saturate", [False, True])
+def test_words_are_drawn_where_none_are_given(bench, dtype, source, saturate):
+    values = np.concatenate([aimed_values(seed, dtype, source) for seed in range(5)])
+    per_value = values.itemsize // 4
+    for piece in (values, values[:7].reshape(7, 1), values[:1]):
+        drawn = 2**63 + 5, 2**40 + 3
+        words = Generator(drawn[0]).words(get_device("cpu"), per_value * piece.size, drawn[1])
+        words = words.view(f"uint{32 * per_value}").reshape(piece.shape)
+        ours = encode_words(bench.put(piece), dtype, "stochastic", saturate, drawn=drawn)
+        expected = encode(piece, dtype, "stochastic", saturate, random_words=words)
+        np.testing.assert_array_equal(bench.numpy(ours), expected)
+
+
+def test_a_copy_on_the_gpu_is_rounded_by_the_same_words(bench):
+    values = np.random.default_rng(1).standard_normal(1000).astype(np.float32)
+    before = get_rng_state()
+    try:
+        set_rng_state((5, 2))
+        ours = bench.numpy(encode(bench.put(values), bfloat16, "stochastic"))
+        assert get_rng_state() == (5, 3)
+        set_rng_state((5, 2))
+        np.testing.assert_array_equal(ours, encode(values, bfloat16, "stochastic"))
+        assert get_rng_state() == (5, 3)
+    finally:
+        set_rng_state(before)
 
 
 def test_decoding_undoes_encoding(bench, dtype):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinymp.devices.kernels.embedding import embedding
-from tinymp.devices.kernels.embedding_gradient import MOST_TOKENS, embedding_gradient
+from tinymp.devices.kernels.embedding_gradient import MOST_TOKENS, OFTEN, embedding_gradient
 from tinymp.devices.kernels.twin import Target
 from tinymp.formats import bfloat16, encode, float8_e5m2, float16, float32
 
@@ -66,7 +66,7 @@ def test_few_occurrences_are_added_in_order(bench, target, dtype, rows, features
     np.add.at(absolute, tokens, np.abs(bench.exact(g)))
     bound = 1.01 * occurrences[:, None] * U * absolute
     bench.check(bench.values(dweight, target.dtype), exact, bound, *target)
-    few = occurrences < 64
+    few = occurrences < OFTEN
     expected = encode(sequential(bench.values(g, dtype), tokens, rows), *target)
     result = bench.numpy(dweight).view(target.dtype.words)
     np.testing.assert_array_equal(result[few], expected[few])

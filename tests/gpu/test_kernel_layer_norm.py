@@ -17,7 +17,7 @@ U = 2.0**-24
 FLOAT32 = Target(float32, "nearest_even")
 EPS = 1e-5
 SHAPES = [
-    (1, 1), (3, 1), (5, 7), (32, 16), (9, 64), (4, 100), (2, 3, 768), (37, 768), (5, 769),
+    (1, 1), (3, 1), (5, 7), (32, 16), (9, 24), (9, 64), (4, 100), (2, 3, 768), (37, 768), (5, 769),
     (3, 1024), (3, 3072), (2, 1600), (300, 96), (2, 8192), (1, 20000),
 ]  # fmt: skip
 NARROW = Target(float16, "nearest_even")
@@ -135,6 +135,13 @@ def test_gradients(bench, shape, dtype, target):
     bench.check(bench.numpy(dweight), each.sum(axes), of_weight, *FLOAT32)
     bound = 1.01 * (g64.size // n) * U * np.abs(g64).sum(axes)
     bench.check(bench.values(dbias, target.dtype), g64.sum(axes), bound, *target)
+
+
+@pytest.mark.parametrize("shape", [(600, 768), (200, 3072), (2000, 130)])
+def test_gradients_of_many_rows(bench, monkeypatch, shape):
+    two = "tinymp.devices.kernels.layer_norm_gradient.multiprocessors"
+    monkeypatch.setattr(two, lambda: 2)  # they have so many rows each that two are under way
+    test_gradients(bench, shape, float16, NARROW)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (37, 768), (3, 3072)])

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymp.devices import device_of
-from tinymp.devices import random_words as draw
+from tinymp.devices import default_generator, device_of
 from tinymp.formats.dtype import DTYPES, DType, dtype_of
 from tinymp.formats.fast import encode_fast
 from tinymp.formats.rounding import active_rounding, check_mode
@@ -71,21 +70,26 @@ def round_to_storage(
     """Return ``encode`` of a float32 or float64 array as it is stored, without the checks."""
     if values.dtype == dtype.storage:
         return values
+    drawn = None
     if mode == "stochastic" and random_words is None:
-        random_words = _draw_random_words(values)
+        drawn = default_generator().seed, default_generator().next_draw()
     if isinstance(values, np.ndarray | np.generic):
+        if drawn is not None:
+            random_words = _draw_random_words(values, drawn)
         return encode_fast(np.asarray(values), dtype, mode, saturate, random_words)
     encode_words = device_of(values).kernels.encode_words
-    words = encode_words(values, dtype, mode, saturate, random_words)
+    words = encode_words(values, dtype, mode, saturate, random_words, drawn)
     if words is NotImplemented:
+        if drawn is not None:
+            random_words = _draw_random_words(values, drawn)
         words = encode_rule(values, dtype, mode, saturate, random_words)
     return words.view(dtype.storage)
 
 
-def _draw_random_words(values: Array) -> Array:
-    """Return one random word a value, as wide as the value."""
+def _draw_random_words(values: Array, drawn: tuple[int, int]) -> Array:
+    """Return one random word a value, as wide as the value, of this seed's draw of that number."""
     per_value = values.dtype.itemsize // 4
-    words = draw(device_of(values), per_value * values.size)
+    words = device_of(values).philox_words(per_value * values.size, *drawn)
     return words.view(f"uint{32 * per_value}").reshape(values.shape)
 
 

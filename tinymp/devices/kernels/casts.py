@@ -1,7 +1,8 @@
 """Whole arrays to words of a format and back: `formats.encode` and `formats.decode`, bit for bit.
 
-Memory: reads the values (and, where rounding is stochastic, the random words) once, and writes the
-words once; or the other way round. Four elements at a time: 16 bytes of float32.
+Memory: reads the values once, and writes the words once; or the other way round. Random words for
+stochastic rounding are drawn on the way, or read if they are given. Four elements at a time, 16
+bytes of float32.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.devices.kernels.operands import aligned
+from tinymp.devices.kernels.philox import MOST, PARAMETERS, PHILOX, stream_arguments
 from tinymp.devices.kernels.pieces import PIECES
 from tinymp.devices.kernels.template import instance, once_a_device
 
@@ -18,7 +20,7 @@ from tinymp.devices.kernels.template import instance, once_a_device
 _PER_BLOCK = 4096
 
 # Encoding follows `formats.rule`: add something, then cut the bits.
-ENCODE = (
+ENCODED = (
     PIECES
     + r"""
 // A float64 value rounded once, as `encode` does it for float32.
@@ -49,6 +51,12 @@ __device__ __forceinline__ Out::word encoded(Value value, uint64 random) {
     return saturate && beyond ? (word & Out::sign_mask) | Out::max_word : word;
 }
 
+"""
+)
+
+ENCODE = (
+    ENCODED
+    + r"""
 struct alignas(16) Values { Value of[4]; };
 struct alignas(4 * sizeof(Random) < 16 ? 4 * sizeof(Random) : 16) Randoms { Random of[4]; };
 
@@ -76,6 +84,41 @@ encode_words(const Value *__restrict__ values, const Random *__restrict__ random
             }
         }
     }
+}
+"""
+)
+
+# Random words are drawn here: a thread has as many values as a block of the stream has words for.
+ENCODE_DRAWN = (
+    ENCODED
+    + PHILOX
+    + r"""
+constexpr int count = 32 / sizeof(Value);  // of 8 words a float64 value takes two
+
+struct alignas(16) Values { Value of[count]; };
+
+extern "C" __global__ void __launch_bounds__(256)
+encode_drawn(const Value *__restrict__ values, Out::word *__restrict__ words, long long size,
+             """
+    + PARAMETERS
+    + r""") {
+    const uint32 block = blockIdx.x * 256 + threadIdx.x;
+    const long long first = (long long)block * count;
+    if (first >= size) return;
+    const bool whole = first + count <= size;
+    Values own;
+    if (whole) own = *reinterpret_cast<const Values *>(values + first);
+    else for (int i = 0; i < count; ++i) own.of[i] = first + i < size ? values[first + i] : 0;
+    uint64 quarters[4];
+    philox(block, {seed, second_0, second_2, second_3}, quarters);
+    Piece<Out, count> piece;
+    #pragma unroll
+    for (int i = 0; i < count; ++i) {
+        const uint64 random = count == 4 ? quarters[i % 4] : quarters[i / 2] << (i % 2 ? 0 : 32);
+        piece.words[i] = encoded(own.of[i], random);
+    }
+    if (whole) *reinterpret_cast<Piece<Out, count> *>(words + first) = piece;
+    else for (int i = 0; i < count && first + i < size; ++i) words[first + i] = piece.words[i];
 }
 """
 )
@@ -133,14 +176,30 @@ def _encode(
 
 
 @once_a_device
+def _encode_drawn(dtype: Any, saturate: bool, value: np.dtype[Any]) -> Any:
+    settings = {"Out": dtype, "mode": "stochastic", "saturate": saturate}
+    wide = value == np.float64
+    types = f"typedef {_C_TYPES[value]} Value;\n"
+    return instance("encode_drawn", types + ENCODE_DRAWN, wide=wide, **settings)
+
+
+@once_a_device
 def _decode(dtype: Any) -> Any:
     return instance("decode_words", DECODE, In=dtype)
 
 
 def encode_words(
-    values: Any, dtype: Any, mode: str, saturate: bool = False, random_words: Any = None
+    values: Any,
+    dtype: Any,
+    mode: str,
+    saturate: bool = False,
+    random_words: Any = None,
+    drawn: tuple[int, int] | None = None,
 ) -> Any:
     """The words of `formats.encode` for a CuPy array of float32 or float64 values.
+
+    Stochastic rounding is given `random_words`, or `drawn`: the seed and the number of the draw
+    that has them, one word of 32 bits for a float32 value, two for a float64 value.
 
     NotImplemented for a `dtype` that is not a float narrower than float32.
     """
@@ -151,11 +210,25 @@ def encode_words(
     arrays = [cupy.ascontiguousarray(a) for a in (values, random_words) if a is not None]
     if not aligned(*arrays):
         return NotImplemented
+    if drawn is not None:
+        return _drawn(arrays[0], dtype, saturate, drawn)
     random_type = np.dtype(np.uint32) if random_words is None else random_words.dtype
     words = cupy.empty(values.shape, dtype.words)
     run = _encode(dtype, mode, saturate, values.dtype, random_type)
     arguments = (arrays[0], arrays[-1], words, np.int64(values.size))
     run((-(-values.size // _PER_BLOCK),), (256,), arguments)
+    return words
+
+
+def _drawn(values: Any, dtype: Any, saturate: bool, drawn: tuple[int, int]) -> Any:
+    import cupy
+
+    if values.size >= MOST // 2:
+        return NotImplemented
+    words = cupy.empty(values.shape, dtype.words)
+    arguments = (values, words, np.int64(values.size), *stream_arguments(*drawn))
+    run = _encode_drawn(dtype, saturate, values.dtype)
+    run((-(-values.nbytes // (32 * 256)),), (256,), arguments)
     return words
 
 

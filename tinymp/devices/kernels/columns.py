@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from tinymp.devices.kernels.operands import multiprocessors
 from tinymp.devices.kernels.template import instance, once_a_device
 from tinymp.devices.kernels.twin import Target
 
-# A block has 32 columns and 16 threads for each of them.
+# A block has 32 columns, and `parts` threads for each, which ask for `batch` rows at a time.
 SOURCE = r"""
-constexpr int parts = 16, batch = 8;
-
 extern "C" __global__ void __launch_bounds__(32 * parts)
 column_totals(const float *__restrict__ partials, Out::word *__restrict__ out,
               int count, int n, float divisor) {
@@ -50,8 +49,9 @@ column_totals(const float *__restrict__ partials, Out::word *__restrict__ out,
 
 
 @once_a_device
-def _kernel(target: Target) -> Any:
-    return instance("column_totals", SOURCE, Out=target.dtype, mode=target.mode)
+def _kernel(target: Target, parts: int, batch: int) -> Any:
+    to = {"Out": target.dtype, "mode": target.mode}
+    return instance("column_totals", SOURCE, parts=parts, batch=batch, **to)
 
 
 def column_totals(partials: Any, target: Target, divisor: int = 1) -> Any:
@@ -65,5 +65,8 @@ def column_totals(partials: Any, target: Target, divisor: int = 1) -> Any:
     k, count, n = partials.shape
     out = cupy.empty((k, n) if k > 1 else n, target.dtype.storage)
     arguments = (partials, out, np.int32(count), np.int32(n), np.float32(divisor))
-    _kernel(target)((-(-n // 32), k), (512,), arguments)
+    blocks = -(-n // 32)
+    # Few blocks with many rows: more threads, which have an H200's 132 rows in a single batch.
+    parts, batch = (32, 5) if count > 64 and k * blocks <= multiprocessors() else (16, 8)
+    _kernel(target, parts, batch)((blocks, k), (32 * parts,), arguments)
     return out

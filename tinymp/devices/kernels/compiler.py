@@ -2,7 +2,8 @@
 
 CuPy's own compilation appends `-ftz=true`, which takes float32 subnormals for zero. Here NVRTC is
 called directly, so a kernel keeps them; and no product and sum are contracted to one operation
-unless a kernel says `fmaf`, so + - × ÷ √ give the bits that NumPy gives.
+unless a kernel says `fmaf`, so + - × ÷ √ give the bits that NumPy gives. Where there are no such
+bits to keep, a kernel may ask for contraction.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ from typing import Any
 _OPTIONS = (
     "--std=c++17",
     "--ftz=false",
-    "--fmad=false",
-    "--prec-div=true",
     "--prec-sqrt=true",
     "--device-as-default-execution-space",
 )
+# Contracted: one rounding for a product and the sum it goes to, and quotients to 2 ulps.
+_CONTRACTION = {
+    False: ("--fmad=false", "--prec-div=true"),
+    True: ("--fmad=true", "--prec-div=false"),
+}
 
 
 class KernelError(RuntimeError):
     """A kernel that CUDA's compiler refused, or that cannot be compiled here."""
 
 
-def compile_to_binary(name: str, source: str, architecture: str) -> bytes:
+def compile_to_binary(name: str, source: str, architecture: str, contracted: bool = False) -> bytes:
     """Machine code of a CUDA C++ `source` for an architecture such as `"sm_90"`.
 
     Needs no GPU, so that kernels can be checked wherever CuPy is installed.
@@ -40,7 +44,7 @@ def compile_to_binary(name: str, source: str, architecture: str) -> bytes:
         from cupy_backends.cuda.libs import nvrtc
     except ImportError as error:
         raise KernelError(f"the kernel {name!r} needs CuPy and CUDA's compiler: {error}") from error
-    options = (*_OPTIONS, f"--gpu-architecture={architecture}")
+    options = (*_OPTIONS, *_CONTRACTION[contracted], f"--gpu-architecture={architecture}")
     try:
         program = nvrtc.createProgram(source, f"{name}.cu", [], [])
     except (OSError, RuntimeError) as error:  # libnvrtc itself is missing
@@ -65,27 +69,28 @@ def architecture_of(capability: str) -> str:
 
 
 @cache
-def _module(name: str, source: str, device: int) -> Any:
+def _module(name: str, source: str, contracted: bool, device: int) -> Any:
     import cupy
 
     architecture = architecture_of(cupy.cuda.Device(device).compute_capability)
     module = cupy.cuda.function.Module()
-    module.load(_kept(name, source, architecture))
+    module.load(_kept(name, source, architecture, contracted))
     return module
 
 
-def _kept(name: str, source: str, architecture: str) -> bytes:
+def _kept(name: str, source: str, architecture: str, contracted: bool) -> bytes:
     """The machine code of an earlier process, where CuPy keeps its own; else it is compiled."""
     from cupy_backends.cuda.libs import nvrtc
 
-    made_of = "\0".join([source, architecture, str(nvrtc.getVersion()), *_OPTIONS])
+    options = *_OPTIONS, *_CONTRACTION[contracted]
+    made_of = "\0".join([source, architecture, str(nvrtc.getVersion()), *options])
     key = hashlib.sha256(made_of.encode()).hexdigest()[:32]
     folder = os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache"
     file = Path(folder) / f"tinymp_{name}_{key}.cubin"
     try:
         return file.read_bytes()
     except OSError:
-        binary = compile_to_binary(name, source, architecture)
+        binary = compile_to_binary(name, source, architecture, contracted)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
@@ -96,8 +101,10 @@ def _kept(name: str, source: str, architecture: str) -> bytes:
     return binary
 
 
-def kernel(name: str, source: str, function: str | None = None) -> Any:
+def kernel(name: str, source: str, function: str | None = None, *, contracted: bool = False) -> Any:
     """The kernel `function` (by default `name`) of a CUDA C++ source, on CuPy's current GPU.
+
+    `contracted`: whether products and sums may be contracted, and quotients be off by 2 ulps.
 
     The result is called as `kernel(grid, block, arguments, shared_mem=bytes)`: grid and block are
     tuples, arguments CuPy arrays and NumPy scalars. It is compiled once a process.
@@ -107,9 +114,9 @@ def kernel(name: str, source: str, function: str | None = None) -> Any:
     """
     import cupy
 
-    return _function(name, source, function or name, cupy.cuda.runtime.getDevice())
+    return _function(name, source, function or name, contracted, cupy.cuda.runtime.getDevice())
 
 
 @cache
-def _function(name: str, source: str, function: str, device: int) -> Any:
-    return _module(name, source, device).get_function(function)
+def _function(name: str, source: str, function: str, contracted: bool, device: int) -> Any:
+    return _module(name, source, contracted, device).get_function(function)

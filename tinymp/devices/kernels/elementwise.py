@@ -15,20 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from tinymp.devices.base import Array
+from tinymp.devices.kernels.broadcasting import VECTOR, layout_of, offsets
 from tinymp.devices.kernels.compiler import kernel
+from tinymp.devices.kernels.philox import PARAMETERS, PHILOX, stream_arguments
+from tinymp.devices.kernels.pieces import PIECES
 from tinymp.devices.kernels.tracing import HELPERS, Recorder, Symbol, Untraceable
 from tinymp.devices.kernels.twin import Target
 from tinymp.devices.kernels.words import declarations
 
 _THREADS = 256
-_VECTOR = 8
-_LARGEST = 2**31 - 1  # elements that 32-bit indices count
 
 _SOURCE = r"""
 %(declarations)s
@@ -52,15 +52,26 @@ extern "C" __global__ void __launch_bounds__(256) %(name)s(%(parameters)s) {
     int rest = first;
     %(offsets)s
     %(loads)s
-    Vector<%(out_type)s, %(vector)d> result;
+    %(drawing)s
+    %(result)s;
     #pragma unroll
     for (int i = 0; i < %(vector)d; ++i) {
         %(statements)s
-        result.item[i] = %(encoded)s;
+        %(element)s;
     }
-    *reinterpret_cast<Vector<%(out_type)s, %(vector)d> *>(out + first) = result;
+    %(write)s;
 }
 """
+
+
+# Random words, by elements a thread: 8 are a block of the stream and drawn here, one is read.
+_DRAWING = {
+    VECTOR: (
+        PARAMETERS,
+        "uint32 random[8]; philox(first / 8, {seed, second_0, second_2, second_3}, random);",
+    ),
+    1: ("const uint32 *__restrict__ words", "const uint32 random[1] = {words[first]};"),
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,8 @@ class ElementwiseKernel:
         kind = {"bool": "bool", "int": "int64"}.get(target.dtype.kind, "float")
         self._result = recorder.converted(result, kind)
         self._statements = recorder.statements
+        #: Whether the kernel may contract: a rule with inexact functions has no bits to keep.
+        self.contracted = not recorder.exact
         self._functions: dict[Any, Any] = {}
 
     def _argument(self, recorder: Recorder, form: Any) -> Any:
@@ -140,16 +153,17 @@ class ElementwiseKernel:
         import cupy
 
         lie = tuple([(a.shape, a.strides, a.itemsize, a.data.ptr % 16 == 0) for a in arrays])
-        shape, layout = _layout(lie, shape)
+        shape, layout = layout_of(lie, shape)
         out = cupy.empty(shape, self.target.dtype.storage)
         if out.size == 0:
             return out
-        random = () if self.target.mode != "stochastic" else _random_words(out)
+        random = () if self.target.mode != "stochastic" else _random(out, layout.vector)
         key = (layout.axes, layout.vector, cupy.cuda.runtime.getDevice())
         compiled = self._functions.get(key)
         if compiled is None:
             source = self.source(layout.axes, layout.vector)
-            compiled = self._functions[key] = kernel(self.name, source)
+            compiled = kernel(self.name, source, contracted=self.contracted)
+            self._functions[key] = compiled
         blocks = -(-out.size // (_THREADS * layout.vector))
         values = [np.float64(number) for number in numbers]
         compiled((blocks,), (_THREADS,), (out, *random, *arrays, *values, *layout.arguments))
@@ -163,33 +177,45 @@ class ElementwiseKernel:
         out_type = _c_type(self.target.dtype)
         stochastic = self.target.mode == "stochastic"
         parameters = [f"{out_type} *__restrict__ out"]
-        parameters += ["const uint32 *__restrict__ random"] if stochastic else []
+        random, drawing = _DRAWING[vector] if stochastic else ("", "")
+        parameters += [random] if stochastic else []
         parameters += [f"const {t} *__restrict__ p{k}" for k, t in enumerate(types)]
         parameters += [f"double {name}" for name in self._numbers]
         parameters += ["int count", *[f"int length{axis}" for axis in range(1, axes)]]
         parameters += [f"int stride{k}_{axis}" for k in range(len(types)) for axis in range(axes)]
         return _SOURCE % {
             "declarations": declarations(*narrow),
-            "helpers": HELPERS,
+            "helpers": PIECES + HELPERS + (PHILOX if stochastic else ""),
+            "drawing": drawing,
             "name": self.name,
             "parameters": ", ".join(parameters),
             "vector": vector,
-            "offsets": _offsets(len(types), axes),
+            "offsets": offsets(len(types), axes),
             "loads": "\n    ".join(
                 f"const Vector<{t}, {vector}> x{k} = "
                 f"load<{t}, {vector}>(p{k} + offset{k}, stride{k}_{axes - 1});"
                 for k, t in enumerate(types)
             ),
-            "out_type": out_type,
             "statements": "\n        ".join([*self._loads, *self._statements]),
-            "encoded": self._encoded(stochastic),
+            **self._writing(f"Vector<{out_type}, {vector}>", vector),
         }
 
-    def _encoded(self, stochastic: bool) -> str:
-        if self.target.dtype.kind != "float":
-            return self._result.name
-        random = ", random[first + i]" if stochastic else ""
-        return f"encode<{self.target.dtype.name}, {self.target.mode}>({self._result.name}{random})"
+    def _writing(self, type_: str, vector: int) -> dict[str, str]:
+        """Statements that declare the result of a thread, set element i, and write it."""
+        value, rounding = self._result.name, f"{self.target.dtype.name}, {self.target.mode}"
+        if self.target.dtype.kind == "float" and self.target.mode != "stochastic":
+            return {
+                "result": f"float result[{vector}]",
+                "element": f"result[i] = {value}",
+                "write": f"write<{rounding}>(out + first, result)",
+            }
+        if self.target.dtype.kind == "float":
+            value = f"encode<{rounding}>({value}, random[i])"
+        return {
+            "result": f"{type_} result",
+            "element": f"result.item[i] = {value}",
+            "write": f"*reinterpret_cast<{type_} *>(out + first) = result",
+        }
 
 
 _C_KINDS = {"bool": "bool", "int64": "long long", "float": "float"}
@@ -203,84 +229,14 @@ def _c_type(form: Any) -> str:
     return "float" if form.name == "float32" else f"uint{8 * form.itemsize}"
 
 
-def _offsets(operands: int, axes: int) -> str:
-    """Statements that turn the index of an element into the offset of each operand."""
-    lines = []
-    for axis in range(axes - 1, 0, -1):
-        lines += [f"const int i{axis} = rest % length{axis};", f"rest /= length{axis};"]
-    lines.append("const int i0 = rest;")
-    for k in range(operands):
-        terms = [f"(long long)i{axis} * stride{k}_{axis}" for axis in range(axes)]
-        lines.append(f"const long long offset{k} = {' + '.join(terms)};")
-    return "\n    ".join(lines)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the operands lie: number of axes, elements a thread, and the kernel's last arguments."""
-
-    axes: int
-    vector: int
-    arguments: tuple[Any, ...]
-
-
-@cache
-def _layout(
-    operands: tuple[tuple[tuple[int, ...], tuple[int, ...], int, bool], ...],
-    wanted: tuple[int, ...],
-) -> tuple[tuple[int, ...], Layout]:
-    """Shape of the result, and the fewest axes in which all operands have even strides."""
-    shape = np.broadcast_shapes(wanted, *[shape for shape, *_ in operands])
-    count = prod(shape)
-    if count > _LARGEST:
-        raise Untraceable(f"{count} elements")
-    # Every operand's stride along every axis of the result, in elements.
-    strides = []
-    for own, steps, itemsize, _ in operands:
-        missing = len(shape) - len(own)
-        even = [s // itemsize if n > 1 else 0 for n, s in zip(own, steps, strict=True)]
-        strides.append([0] * missing + even)
-    axes = [i for i, n in enumerate(shape) if n != 1]
-    lengths: list[int] = []
-    merged: list[list[int]] = [[] for _ in operands]
-    for i in axes:
-        joins = lengths and all(
-            m[-1] == s[i] * shape[i] for m, s in zip(merged, strides, strict=True)
-        )
-        if joins:
-            lengths[-1] *= shape[i]
-            for m, s in zip(merged, strides, strict=True):
-                m[-1] = s[i]
-        else:
-            lengths.append(shape[i])
-            for m, s in zip(merged, strides, strict=True):
-                m.append(s[i])
-    if not lengths:
-        lengths, merged = [1], [[0] for _ in operands]
-    vector = _VECTOR if _allows_vectors(lengths, merged, operands) else 1
-    flat = [np.int32(stride) for own in merged for stride in own]
-    arguments = (np.int32(count), *[np.int32(n) for n in lengths[1:]], *flat)
-    return shape, Layout(len(lengths), vector, arguments)
-
-
-def _allows_vectors(
-    lengths: list[int], strides: list[list[int]], operands: Sequence[tuple[Any, ...]]
-) -> bool:
-    if lengths[-1] % _VECTOR:
-        return False
-    for own, (_, _, _, aligned) in zip(strides, operands, strict=True):
-        if own[-1] == 1 and not (aligned and all(step % _VECTOR == 0 for step in own[:-1])):
-            return False
-        if own[-1] not in (0, 1):
-            return False
-    return True
-
-
-def _random_words(out: Array) -> tuple[Array]:
+def _random(out: Array, vector: int) -> tuple[Any, ...]:
+    """What a kernel that rounds stochastically gets in place of random words, or the words."""
     from tinymp.devices.lookup import device_of
-    from tinymp.devices.random import random_words
+    from tinymp.devices.random import default_generator
 
-    return (random_words(device_of(out), out.size),)
+    if vector == 1:
+        return (default_generator().words(device_of(out), out.size),)
+    return stream_arguments(default_generator().seed, default_generator().next_draw())
 
 
 @cache

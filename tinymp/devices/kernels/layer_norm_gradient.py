@@ -4,10 +4,10 @@
     dx = rstd·(d - mean of d - y·mean of (d·y))      rms_norm: without the mean of d
     dweight = Σ over rows of g·y,   dbias = Σ over rows of g
 
-Memory: reads g and x once, writes dx once. A row is held in the registers of as many threads as it
-has pieces of 16 bytes, and the next one is asked for while they sum. A thread has the same columns
-of every row: it keeps their sums for dweight and dbias in registers too. They leave the block once,
-at the end, and `columns` adds up those of all blocks.
+Memory: reads g and x once, writes dx once. A group of threads takes row after row, and the next
+ones are on their way meanwhile (`ahead`). A thread has the same columns of every row: it keeps
+their sums for dweight and dbias in registers. They leave the block once, at the end, and `columns`
+adds up those of all blocks.
 
 Error: float32 operations in the rule's order, but for that of the sums, which depends on the shapes
 and the GPU alone; a product that is added to something is not rounded before, and means are sums
@@ -20,168 +20,152 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinymp.devices.kernels.ahead import AHEAD
 from tinymp.devices.kernels.columns import column_totals
 from tinymp.devices.kernels.operands import (
     WIDEST,
     aligned,
+    allow_shared_memory,
     contiguous,
     format_of,
     multiprocessors,
     readable,
+    shared_memory,
     writable,
 )
+from tinymp.devices.kernels.pair_sums import PAIR_SUMS
 from tinymp.devices.kernels.pieces import PIECES
 from tinymp.devices.kernels.template import instance, once_a_device
 from tinymp.devices.kernels.twin import Target
 
 Targets = tuple[Target | None, Target | None, Target | None]
 
-BLOCK = 384  # threads of a block, if rows are not longer or of an odd length
-RESIDENT = 2  # blocks that a multiprocessor has at a time
+BLOCK = 768  # threads of a block, if rows are not longer; a multiprocessor has one block
+MANY = 16  # rounds of a block's threads from which on two rows a group are under way, not one
+OTHER_SHARED = 3 << 10  # bytes of shared memory for sums, and what CUDA keeps for itself
 
 SOURCE = (
     PIECES
+    + AHEAD
+    + PAIR_SUMS
     + r"""
-constexpr int block = threads * groups, warps = threads / 32, held = pieces * elements;
+// So padded, the columns that a warp reads in `keep` lie in 32 banks of shared memory.
+constexpr int padded = threads * groups + 32 / elements;
+constexpr int block = threads * groups, held = pieces * elements;
 
-template <bool first, class A, class B> struct Choice { typedef A type; };
-template <class A, class B> struct Choice<false, A, B> { typedef B type; };
-
-// A piece in registers of 32 bits: words of 16 would take one each where they are kept for long.
-template <class Format> struct alignas(widest(elements * sizeof(typename Format::word))) Kept {
-    static constexpr int bytes = elements * sizeof(typename Format::word);
-    static constexpr bool narrow = sizeof(typename Format::word) == 2;
-    typename Choice<bytes % 4 == 0, uint32, uint16>::type parts[bytes % 4 == 0 ? bytes / 4 : 1];
-
-    __device__ __forceinline__ float operator[](int i) const {
-        if constexpr (narrow) return decode<Format>((uint16)(parts[i / 2] >> i % 2 * 16));
-        else return __uint_as_float(parts[i]);
-    }
-};
-
-// What a thread holds of a row as it is stored.
-struct Row {
-    Kept<G> g[pieces];
-    Kept<X> x[pieces];
-    float mean, rstd;
-};
-
-struct alignas(8) Sums { float shift, scale; };
-
-// The sums over each group's threads.
-__device__ __forceinline__ Sums over_row(Sums sums, int turn) {
-    #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) {
-        if (centered) sums.shift += __shfl_xor_sync(0xffffffffu, sums.shift, distance);
-        sums.scale += __shfl_xor_sync(0xffffffffu, sums.scale, distance);
-    }
-    if constexpr (warps > 1) {
-        __shared__ Sums parts[2][block / 32];  // in turns, so that one barrier does
-        if (threadIdx.x % 32 == 0) parts[turn][threadIdx.x / 32] = sums;
-        __syncthreads();
-        const Sums *mine = parts[turn] + threadIdx.x / threads * warps;
-        sums = mine[0];
-        #pragma unroll 4
-        for (int w = 1; w < warps; ++w) {
-            sums.shift += mine[w].shift;
-            sums.scale += mine[w].scale;
-        }
-    }
-    return sums;
-}
+extern __shared__ uint4 shared[];
 
 // Adds up what the groups of a block hold, and writes it as a row of partial sums.
 __device__ __forceinline__ void keep(const float (&sums)[held], float *row, int n) {
-    if constexpr (groups == 1) {
-        #pragma unroll
-        for (int p = 0; p < pieces; ++p) {
-            const int column = (p * threads + threadIdx.x) * elements;
-            #pragma unroll
-            for (int i = 0; i < elements; ++i)
-                if (column + i < n) row[column + i] = sums[p * elements + i];
-        }
-    } else {  // rows have a single piece a thread
-        __shared__ float of_groups[elements][block];
+    float *of_groups = reinterpret_cast<float *>(shared);  // (elements, padded)
+    #pragma unroll
+    for (int p = 0; p < pieces; ++p) {
         __syncthreads();
         #pragma unroll
-        for (int i = 0; i < elements; ++i) of_groups[i][threadIdx.x] = sums[i];
+        for (int i = 0; i < elements; ++i)
+            of_groups[i * padded + threadIdx.x] = sums[p * elements + i];
         __syncthreads();
         for (int j = threadIdx.x; j < elements * threads; j += block) {
-            const int i = j / threads, lane = j % threads;
-            float total = of_groups[i][lane];
+            const int lane = j / elements, column = p * threads * elements + j;
+            const float *first = of_groups + j % elements * padded + lane;
+            float total = first[0];
             #pragma unroll
-            for (int k = 1; k < groups; ++k) total += of_groups[i][k * threads + lane];
-            if (lane * elements + i < n) row[lane * elements + i] = total;
+            for (int k = 1; k < groups; ++k) total += first[k * threads];
+            if (column < n) row[column] = total;
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(block, resident)
+extern "C" __global__ void __launch_bounds__(block, 1)
 layer_norm_gradient(const G::word *__restrict__ g, const X::word *__restrict__ x,
-                    const Weight::word *__restrict__ weight, const float *__restrict__ mean_in,
-                    const float *__restrict__ rstd_in, Dx::word *__restrict__ dx,
+                    const Weight::word *__restrict__ weight, const float *__restrict__ mean,
+                    const float *__restrict__ rstd, Dx::word *__restrict__ dx,
                     float *__restrict__ partials, long long rows, int n) {
-    const int lane = threadIdx.x % threads;
-    const auto column_of = [&](int p) { return (p * threads + lane) * elements; };
-    const auto ask = [&](long long row) {
-        Row asked = {};
-        if (row >= rows) return asked;
-        #pragma unroll
-        for (int p = 0; p < pieces; ++p)
-            if (column_of(p) < n) {
-                asked.g[p] = *reinterpret_cast<const Kept<G> *>(g + row * n + column_of(p));
-                asked.x[p] = *reinterpret_cast<const Kept<X> *>(x + row * n + column_of(p));
-            }
-        if (centered) asked.mean = mean_in[row];
-        asked.rstd = rstd_in[row];
-        return asked;
+    const int lane = threadIdx.x % threads, group = threadIdx.x / threads;
+    const int first_column = lane * elements;
+    const auto inside = [&](int p) {
+        return fills_row || p * threads * elements + first_column < n;
     };
-    Piece<Weight, elements> factors[pieces] = {};  // 0 beyond the end of a row, as g is
+    // The rows of a group: how many, and where the first lies.
+    const long long stride = (long long)gridDim.x * groups;
+    const long long row = (long long)blockIdx.x * groups + group, step = stride * n;
+    const int own_rows = row < rows ? (uint32)(rows - 1 - row) / (uint32)stride + 1 : 0;
+    g += row * n + first_column;
+    x += row * n + first_column;
+    dx += row * n + first_column;
+    mean += row;
+    rstd += row;
+
+    // Shared memory holds the next `depth` rows of each group; a thread reads what it asked for.
+    Kept<G> *const next_g = reinterpret_cast<Kept<G> *>(shared) + threadIdx.x;
+    Kept<X> *const next_x =
+        reinterpret_cast<Kept<X> *>(next_g - threadIdx.x + depth * pieces * block) + threadIdx.x;
+    const auto ask = [&](bool exists, int slot) {
+        #pragma unroll
+        for (int p = 0; p < pieces; ++p) {
+            if (!exists || !inside(p)) break;
+            fetch(next_g + (slot * pieces + p) * block, g + p * threads * elements);
+            fetch(next_x + (slot * pieces + p) * block, x + p * threads * elements);
+        }
+        end_of_row();
+        g += step;
+        x += step;
+    };
+    #pragma unroll
+    for (int slot = 0; slot < depth; ++slot) ask(row + slot * stride < rows, slot);
+    float next_mean = centered && own_rows > 0 ? *mean : 0, next_rstd = own_rows > 0 ? *rstd : 0;
+    Piece<Weight, elements> factors[pieces];
     #pragma unroll
     for (int p = 0; p < pieces; ++p)
-        if (weighted && column_of(p) < n)
-            factors[p] = piece_at<Weight, elements>(weight + column_of(p));
+        if (weighted && inside(p))
+            factors[p] = piece_at<Weight, elements>(weight + p * threads * elements + first_column);
 
     float weight_sums[held] = {}, bias_sums[held] = {};
     const float share = 1.0f / (float)n;
-    const long long stride = (long long)gridDim.x * groups;
-    long long first = (long long)blockIdx.x * groups, row = first + threadIdx.x / threads;
-    Row next = ask(row);
-    int turn = 0;
-    // All groups go round equally often: they wait for each other in over_row. A group without a
-    // row of its own has zeros.
-    for (; first < rows; first += stride, row += stride, turn ^= 1) {
-        const float mean = next.mean, rstd = next.rstd;
+    int slot = 0;
+    for (int k = 0; k < own_rows; ++k) {
+        const float m = next_mean, r = next_rstd;
+        mean += stride;
+        rstd += stride;
+        if (k + 1 < own_rows) {
+            if (centered) next_mean = *mean;
+            next_rstd = *rstd;
+        }
+        await_row();
         float d[held], y[held];
         Sums sums = {};
         #pragma unroll
-        for (int p = 0; p < pieces; ++p)
+        for (int p = 0; p < pieces; ++p) {
+            const Kept<G> piece_g = next_g[(slot * pieces + p) * block];
+            const Kept<X> piece_x = next_x[(slot * pieces + p) * block];
             #pragma unroll
             for (int i = 0; i < elements; ++i) {
                 const int j = p * elements + i;
-                const bool inside = pieces == 1 || column_of(p) < n;
-                const float gradient = inside ? next.g[p][i] : 0.0f;
-                y[j] = inside ? (next.x[p][i] - mean) * rstd : 0.0f;
-                d[j] = weighted && inside ? gradient * factors[p][i] : gradient;
-                sums.shift += d[j];
-                sums.scale = fmaf(d[j], y[j], sums.scale);
+                const float gradient = inside(p) ? piece_g[i] : 0.0f;
+                y[j] = inside(p) ? (piece_x[i] - m) * r : 0.0f;
+                d[j] = weighted && inside(p) ? gradient * factors[p][i] : gradient;
+                if (centered) sums.of[0] += d[j];
+                sums.of[1] = fmaf(d[j], y[j], sums.of[1]);
                 if (sums_weight) weight_sums[j] = fmaf(gradient, y[j], weight_sums[j]);
                 if (sums_bias) bias_sums[j] += gradient;
             }
-        next = ask(row + stride);  // on its way while the threads wait for each other
-        sums = over_row(sums, turn);
-        const float shift = centered ? sums.shift * share : 0.0f, scale = sums.scale * share;
+        }
+        ask(k + depth < own_rows, slot);
+        slot = slot + 1 < depth ? slot + 1 : 0;
+        sums = over_row(sums, group, k % 2);
+        const float shift = sums.of[0] * share, scale = sums.of[1] * share;
         #pragma unroll
         for (int p = 0; p < pieces; ++p) {
-            if (row >= rows || column_of(p) >= n) break;
+            if (!inside(p)) break;
             float values[elements];
             #pragma unroll
             for (int i = 0; i < elements; ++i) {
                 const int j = p * elements + i;
-                values[i] = rstd * fmaf(-y[j], scale, centered ? d[j] - shift : d[j]);
+                values[i] = r * fmaf(-y[j], scale, centered ? d[j] - shift : d[j]);
             }
-            write<Dx, mode>(dx + row * n + column_of(p), values);
+            write<Dx, mode>(dx + p * threads * elements, values);
         }
+        dx += step;
     }
     // partials: (dweight, dbias, as far as they are wanted; blocks; n)
     float *own = partials + (long long)blockIdx.x * n;
@@ -211,16 +195,24 @@ def layout_of(n: int, itemsize: int, aligned: bool) -> Layout | None:
 
 
 class Kernel(NamedTuple):
-    """A compiled kernel, and the rows and threads of its blocks."""
+    """A compiled kernel, the rows and threads of its blocks, and their bytes of shared memory."""
 
     run: Any
     rows: int
     threads: int
+    shared: int
 
 
 @once_a_device
 def _kernel(
-    n: int, g: Any, x: Any, weight: Any, targets: Targets, aligned: bool, centered: bool
+    n: int,
+    g: Any,
+    x: Any,
+    weight: Any,
+    targets: Targets,
+    aligned: bool,
+    centered: bool,
+    rows_ahead: int,
 ) -> Kernel | None:
     """The kernel for operands of these formats; None where none serves."""
     to_x, to_weight, to_bias = targets
@@ -228,6 +220,12 @@ def _kernel(
         return None
     layout = layout_of(n, max(g.itemsize, x.itemsize), aligned)
     if layout is None:
+        return None
+    block = layout.groups * layout.threads
+    sums = 4 * (layout.elements * block + 32)
+    row = block * layout.pieces * layout.elements * (g.itemsize + x.itemsize)
+    depth = min(rows_ahead, (shared_memory() - OTHER_SHARED) // row)
+    if depth == 0:
         return None
     run = instance(
         "layer_norm_gradient",
@@ -241,10 +239,13 @@ def _kernel(
         centered=centered,
         sums_weight=to_weight is not None,
         sums_bias=to_bias is not None,
-        resident=RESIDENT if layout.pieces == 1 else 1,
+        fills_row=layout.threads * layout.pieces * layout.elements == n,
+        depth=depth,
         **layout._asdict(),
     )
-    return Kernel(run, layout.groups, layout.groups * layout.threads)
+    shared = max(depth * row, sums)
+    allow_shared_memory(run, shared)
+    return Kernel(run, layout.groups, block, shared)
 
 
 def layer_norm_gradient(
@@ -272,11 +273,14 @@ def _gradients(
     arrays = [g.storage, x.storage, None if weight is None else weight.storage]
     shape, n = x.storage.shape, x.storage.shape[-1]
     formats = g.dtype, x.dtype, format_of(weight)
-    kernel = _kernel(n, *formats, targets, aligned(*arrays), centered)
+    many = x.storage.nbytes >= MANY * WIDEST * BLOCK * multiprocessors()
+    kernel = _kernel(n, *formats, targets, aligned(*arrays), centered, 2 if many else 1)
     if kernel is None or x.storage.size == 0 or not contiguous(*arrays):
         return NotImplemented
     rows = x.storage.size // n
-    blocks = min(RESIDENT * multiprocessors(), -(-rows // kernel.rows))
+    if rows >= 2**31:
+        return NotImplemented
+    blocks = min(multiprocessors(), -(-rows // kernel.rows))
     to_x, *to_sums = targets
     assert to_x is not None
     dx = cupy.empty(shape, to_x.dtype.storage)
@@ -284,7 +288,7 @@ def _gradients(
     partials = cupy.empty((len(wanted), blocks, n), np.float32)
     sizes = np.int64(rows), np.int32(n)
     arguments = (*arrays, mean, rstd, dx, partials, *sizes)
-    kernel.run((blocks,), (kernel.threads,), arguments)
+    kernel.run((blocks,), (kernel.threads,), arguments, shared_mem=kernel.shared)
     if len(wanted) > 1 and len(set(wanted)) == 1:
         totals = iter(column_totals(partials, wanted[0]))
     else:

@@ -74,3 +74,26 @@ def _multiprocessors(device: int) -> int:
     import cupy
 
     return int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+
+
+def shared_memory() -> int:
+    """Bytes of shared memory that a block can have on the current GPU, if it asks for them."""
+    import cupy
+
+    return _shared_memory(cupy.cuda.runtime.getDevice())
+
+
+@cache
+def _shared_memory(device: int) -> int:
+    import cupy
+
+    return int(cupy.cuda.Device(device).attributes["MaxSharedMemoryPerBlockOptin"])
+
+
+def allow_shared_memory(kernel: Any, size: int) -> None:
+    """Ask for so many bytes for the blocks of a kernel, who get no more than 48 KiB unasked."""
+    from cupy_backends.cuda.api import driver
+
+    if size > 40 << 10:  # what a kernel declares itself counts, too
+        limit = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        driver.funcSetAttribute(kernel.ptr, limit, size)

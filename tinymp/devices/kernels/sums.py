@@ -5,12 +5,12 @@
     all       x → ()
 
 Memory: reads x once. Sums of columns and of all are made in two steps: every block sums a share of
-the rows in registers, and the partial sums are added by `columns`; where a single block suffices,
-it rounds and writes the result itself.
+the rows in registers, and the partial sums are added by `columns`, or by a block of the same kind;
+where a single block suffices, it rounds and writes the result itself.
 
 Error: γ_d Σ|x|, where d is the largest number of additions that a term passes through: for columns
-rows/(16·shares) + shares/16 + 32, where `shares` blocks divide the rows; for rows n/threads + 20;
-for all, the elements of a thread + blocks/16 + 36. The order depends on shape and GPU alone.
+rows/(16·shares) + shares/16 + 48, where `shares` blocks divide the rows; for rows n/threads + 20;
+for all, the elements of a thread + blocks/512 + 42. The order depends on shape and GPU alone.
 """
 
 from __future__ import annotations
@@ -236,4 +236,9 @@ def _all(x: Any, divisor: int, target: Target) -> Any:
     first_divisor = np.float32(divisor if blocks == 1 else 1)
     arguments = (x.storage, out, np.int64(size), first_divisor)
     _sum_all(x.dtype, to, elements)((blocks,), (512,), arguments)
-    return out if blocks == 1 else column_totals(out, target, divisor)
+    if blocks == 1:
+        return out
+    total = cupy.empty((1, 1, 1), target.dtype.storage)
+    arguments = (out, total, np.int64(blocks), np.float32(divisor))
+    _sum_all(FLOAT32, target, 1)((1,), (512,), arguments)
+    return total

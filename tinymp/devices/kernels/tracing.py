@@ -35,6 +35,9 @@ _FUNCTIONS = {
     "arctanh": "atanhf", "floor": "floorf", "ceil": "ceilf", "trunc": "truncf", "rint": "rintf",
     "abs": "fabsf",
 }  # fmt: skip
+_EXACT = {"sqrt", "floor", "ceil", "trunc", "rint", "abs"}
+# CUDA's are off by an ulp or two, as NumPy's own are, but not the same ones.
+_INEXACT = {"powf", "gaussian", *(cuda for name, cuda in _FUNCTIONS.items() if name not in _EXACT)}
 _QUESTIONS = {"isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite", "signbit": "signbit"}
 _COMPARISONS = {
     "equal": "==", "not_equal": "!=", "less": "<", "less_equal": "<=", "greater": ">",
@@ -169,6 +172,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.statements: list[str] = []
+        #: Whether all that is called is rounded as NumPy rounds it, so that bits can be the same.
+        self.exact = True
         self._count = 0
 
     def new(self, kind: str) -> Symbol:
@@ -234,10 +239,15 @@ class Recorder:
     def function(self, name: str, *values: Any, kind: str = "float") -> Symbol:
         """A call of a function of CUDA on floats."""
         symbols = [self.converted(value, "float") for value in self.floats(*values)]
+        self.exact &= name not in _INEXACT
         return self.statement(kind, f"{name}({', '.join(symbol.name for symbol in symbols)})")
 
     def power(self, x: Any, y: Any) -> Symbol:
         return self.function("powf", x, y)
+
+    def gaussian(self, y: Any, scale: Any) -> Symbol:
+        """e^(-scale·y²) for y ≥ 0 and a `scale` that is a power of two."""
+        return self.function("gaussian", y, scale)
 
     def square(self, x: Any) -> Symbol:
         return self.arithmetic("*", x, x)
@@ -290,11 +300,17 @@ class Recorder:
         raise Untraceable(f"xp.{name}")
 
 
-#: What the statements call beside CUDA's own functions: NumPy's maximum, minimum and sign.
+#: What the statements call beside CUDA's own functions: NumPy's maximum, minimum and sign; and
+#: e^(-scale·y²), where the rounding error of y², which matters, is what fmaf gives.
 HELPERS = r"""
 __device__ __forceinline__ float larger(float x, float y) { return x > y || x != x ? x : y; }
 __device__ __forceinline__ float smaller(float x, float y) { return x < y || x != x ? x : y; }
 __device__ __forceinline__ float sign_of(float x) {
     return x != x ? x : (float)((x > 0) - (x < 0));
+}
+__device__ __forceinline__ float gaussian(float y, float scale) {
+    y = y > 64.0f ? 64.0f : y;
+    const float square = y * y, value = expf(-scale * square);
+    return fmaf(value, -scale * fmaf(y, y, -square), value);
 }
 """

@@ -38,6 +38,7 @@ FORWARD: dict[str, str] = {
     "cross_entropy": "cross_entropy:cross_entropy",
     "embedding": "embedding:embedding",
     "dropout": "dropout:dropout",
+    "gelu_tanh": "activations:gelu_tanh",
     "sum": "sums:sum",
     "mean": "sums:mean",
 }

@@ -80,6 +80,11 @@ uint16 encode<bfloat16, nearest_even>(float value, uint32) {
     uint32 rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
     return value == value ? rounded : (bits >> 16 & 0x8000u) | bfloat16::nan_word;
 }
+template <> __device__ __forceinline__
+uint16 encode<bfloat16, stochastic>(float value, uint32 random) {
+    uint32 bits = __float_as_uint(value), word = bits + (random >> 16) >> 16;
+    return value == value ? word : (bits >> 16 & 0x8000u) | bfloat16::nan_word;
+}
 """,
     "float16": r"""
 template <> __device__ __forceinline__ float decode<float16>(uint16 word) {
@@ -98,6 +103,20 @@ uint16 encode<float16, nearest_even>(float value, uint32) {
     uint16 word;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(word) : "f"(value));
     return value == value ? word : (__float_as_uint(value) >> 16 & 0x8000u) | float16::nan_word;
+}
+template <> __device__ __forceinline__
+uint16 encode<float16, stochastic>(float value, uint32 random) {
+    uint32 bits = __float_as_uint(value), magnitude = bits & 0x7fffffffu, field = magnitude >> 23;
+    uint32 word;
+    if (field >= 113) {  // normal: 13 bits are cut
+        word = min((magnitude - (112u << 23) + (random >> 19)) >> 13, float16::infinity_word);
+        if (value != value) word = float16::nan_word;
+    } else {  // more bits; from 57 on, all that is left is below any random fraction's complement
+        uint64 significand = (magnitude & 0x7fffffu) | 0x800000u;
+        uint32 cut = min(126 - field, 57u);
+        word = (significand + (((uint64)random << 32) >> (64 - cut))) >> cut;
+    }
+    return bits >> 16 & 0x8000u | word;
 }
 """,
 }
