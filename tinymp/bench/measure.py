@@ -11,8 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
+
+
+# Threads of a library go on looking for work for a while (OpenBLAS's for some 30 ms) and take a core
+# from whoever comes next; so each turn begins when they sleep.
+_PAUSE = 0.05
 
 
 class Contestant(NamedTuple):
@@ -115,6 +120,7 @@ def run_race(race: Race, rounds: int, turn: float = 0.02) -> Result:
     timings = {contestant.name: Timing([], []) for contestant in contestants}
     for _ in range(rounds):
         for (name, run), n in zip(contestants, calls, strict=True):
+            sleep(_PAUSE)
             run()  # brings its data back into the cache
             clock, processor = _time(run, n)
             timings[name].clock.append(clock)
