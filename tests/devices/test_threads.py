@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -80,3 +83,40 @@ def test_without_a_word_it_is_one_a_processor(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert threads._threads.__wrapped__() == 2
+
+
+def test_blas_has_one_thread_in_each_of_ours_and_all_of_them_afterwards(monkeypatch):
+    asked = threads._openblas()
+    if asked is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    threads_of, set_threads = asked
+    before = threads_of()
+    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    seen = []
+    try:
+        set_threads(2)
+        share(lambda start, stop: seen.append(threads_of()), 1 << 22, 1)
+        assert set(seen) == {1}
+        assert threads_of() == 2
+        with pytest.raises(ZeroDivisionError):
+            share(lambda start, stop: 1 // 0, 1 << 22, 1)
+        assert threads_of() == 2
+    finally:
+        set_threads(before)
+
+
+def test_another_blas_is_left_alone(monkeypatch):
+    monkeypatch.setattr(threads, "_openblas", lambda: None)
+    monkeypatch.setattr(threads, "_threads", lambda: 2)
+    done = []
+    share(lambda start, stop: done.append(stop - start), 1 << 22, 1)
+    assert sum(done) == 1 << 22
+
+
+def test_openblas_is_told_not_to_wait_long_unless_someone_said_otherwise():
+    code = "import os, tinymp; print(os.environ['OPENBLAS_THREAD_TIMEOUT'])"
+    for said, expected in ((None, "20"), ("26", "26")):
+        environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_THREAD_TIMEOUT"}
+        environment |= {} if said is None else {"OPENBLAS_THREAD_TIMEOUT": said}
+        found = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+        assert found.strip() == expected

@@ -14,9 +14,8 @@ from statistics import median, quantiles
 from time import perf_counter, process_time, sleep
 from typing import Any, NamedTuple
 
-
-# Threads of a library go on looking for work for a while (OpenBLAS's for some 30 ms) and take a core
-# from whoever comes next; so each turn begins when they sleep.
+# Threads of a library go on looking for work for a while and take a core from whoever comes next;
+# so each turn begins when they sleep.
 _PAUSE = 0.05
 
 

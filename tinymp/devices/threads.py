@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+
+import numpy as np
 
 # Elements from which a thread more is worth waking if they are only copied: measured, it takes both
 # threads some 150 µs of work each to make up for waking one, which is quicker on some systems.
@@ -43,11 +47,41 @@ def share(work: Callable[[int, int], None], size: int, block: int, weight: int =
         while (start := starts.popleft()) < size:
             work(start, min(start + part, size))
 
-    others = [_pool().submit(take_parts) for _ in range(count - 1)]
-    take_parts()
-    for other in others:
-        if not other.cancel():
-            other.result()
+    with _each_with_its_own_blas():
+        others = [_pool().submit(take_parts) for _ in range(count - 1)]
+        take_parts()
+        for other in others:
+            if not other.cancel():
+                other.result()
+
+
+@contextmanager
+def _each_with_its_own_blas() -> Iterator[None]:
+    """OpenBLAS has one pool of threads, for which callers queue; here each does with itself."""
+    if (switch := _openblas()) is None:
+        yield
+        return
+    threads_of, set_threads = switch
+    before = threads_of()
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(before)
+
+
+@cache
+def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How many threads NumPy's OpenBLAS uses: to be asked, and to be set. None for another BLAS."""
+    try:
+        numpy_itself = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+    except (AttributeError, OSError):
+        return None
+    for name in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads"):
+        functions = [getattr(numpy_itself, name.format(verb), None) for verb in ("get", "set")]
+        if all(functions):
+            return functions[0], functions[1]  # type: ignore[return-value]
+    return None
 
 
 @cache
