@@ -6,9 +6,9 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# After a product, OpenBLAS's threads look for more work for 2^26 ticks of the clock, some 30 ms, and
-# take the cores from whoever has work. 2^20 ticks are enough from one product to the next. It asks
-# when NumPy is loaded: who imports NumPy first goes without.
+# After a product, OpenBLAS's threads look for more work for 2^26 ticks of the clock, some 30 ms,
+# and take the cores from whoever has work. 2^20 ticks are enough from one product to the next. It
+# asks when NumPy is loaded: who imports NumPy first goes without.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 from tinymp import formats, numerics, ops
