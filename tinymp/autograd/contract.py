@@ -122,9 +122,7 @@ class Contract:
             return [x._array for x in operands]  # type: ignore[union-attr]
         return [view(x) for view, x in zip(self.views, operands, strict=True)]
 
-    def backward(
-        self, node: Node, g: Array, saved: dict[str, Any]
-    ) -> list[tuple[Node | Tensor, Array]]:
+    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> Gradients:
         """Each source that wants a gradient, and its gradient as storage, rounded once.
 
         `g`: the gradient of the result of `node`, as storage. `saved`: what the rules asked for.
@@ -174,7 +172,7 @@ class Contract:
         )
 
     def seen(self, storage: Array, dtype: DType, view: View) -> Array:
-        """A storage as a rule sees it: words, words with their dtype, or decoded values."""
+        """A storage as a rule sees it: words, words with their dtype, or values."""
         if view == "words":
             return storage
         if view == "packed" or (view == "matrices" and dtype.storage != self.compute):
