@@ -43,11 +43,13 @@ def _resolve_annotations() -> None:
     """Give names their meaning where they were written.
 
     pdoc would look up the `float` of an annotation in the class first, and Tensor has a method of
-    that name. `gradcheck` is imported when it is first named; pdoc asks only for what is there.
+    that name. Some functions are imported when they are first named; pdoc asks only for what is
+    there.
     """
     import tinymp
 
-    vars(tinymp)["gradcheck"] = tinymp.gradcheck
+    for name in ("checkpoint", "gradcheck"):
+        vars(tinymp)[name] = getattr(tinymp, name)
     for method in vars(tinymp.Tensor).values():
         if inspect.isfunction(method):
             function = inspect.unwrap(method)
