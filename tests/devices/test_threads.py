@@ -98,6 +98,10 @@ def test_blas_has_one_thread_in_each_of_ours_and_all_of_them_afterwards(monkeypa
         share(lambda start, stop: seen.append(threads_of()), 1 << 22, 1)
         assert set(seen) == {1}
         assert threads_of() == 2
+        with threads._single_blas:  # someone else, who has not finished
+            share(lambda start, stop: None, 1 << 22, 1)
+            assert threads_of() == 1
+        assert threads_of() == 2
         with pytest.raises(ZeroDivisionError):
             share(lambda start, stop: 1 // 0, 1 << 22, 1)
         assert threads_of() == 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def share(work: Callable[[int, int], None], size: int, block: int, weight: int =
         while (start := starts.popleft()) < size:
             work(start, min(start + part, size))
 
-    with _each_with_its_own_blas():
+    with _single_blas:
         others = [_pool().submit(take_parts) for _ in range(count - 1)]
         take_parts()
         for other in others:
@@ -55,19 +55,36 @@ def share(work: Callable[[int, int], None], size: int, block: int, weight: int =
                 other.result()
 
 
-@contextmanager
-def _each_with_its_own_blas() -> Iterator[None]:
-    """OpenBLAS has one pool of threads, for which callers queue; here each does with itself."""
-    if (switch := _openblas()) is None:
-        yield
-        return
-    threads_of, set_threads = switch
-    before = threads_of()
-    set_threads(1)
-    try:
-        yield
-    finally:
-        set_threads(before)
+class _SingleBlas:
+    """While anyone shares work out, each thread multiplies by itself.
+
+    OpenBLAS has one pool of threads, for which several callers would queue.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = self._before = 0
+
+    def __enter__(self) -> None:
+        if (switch := _openblas()) is None:
+            return
+        threads_of, set_threads = switch
+        with self._lock:
+            if self._inside == 0:
+                self._before = threads_of()
+                set_threads(1)
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        if (switch := _openblas()) is None:
+            return
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                switch[1](self._before)
+
+
+_single_blas = _SingleBlas()
 
 
 @cache
