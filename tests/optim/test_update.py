@@ -70,3 +70,14 @@ def test_blocks_cover_everything_once(shape):
     for block in blocks(tensor):
         tensor._array[block] += 1
     assert (tensor._array == 1).all()
+
+
+def test_a_number_of_numpys_takes_part_with_its_own_precision():
+    """As in NumPy itself: a float64 learning rate makes a float64 step, rounded with the weight."""
+    w, g = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
+    parameter = nn.Parameter(mp.tensor(w))
+    parameter.grad = mp.tensor(g)
+    optim.SGD([parameter], lr=np.float64(0.1)).step()
+    expected = (w - np.float64(0.1) * g).astype(np.float32)
+    np.testing.assert_array_equal(parameter.storage, expected)
+    assert (expected != w - np.float32(0.1) * g).any()

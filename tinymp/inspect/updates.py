@@ -25,6 +25,7 @@ from tinymp.inspect.text import percent, table
 from tinymp.nn import Module
 from tinymp.numerics.kit import compute_type
 from tinymp.optim import Optimizer
+from tinymp.optim.update import step_for
 
 Array = Any
 
@@ -188,10 +189,9 @@ def intended_updates(optimizer: Optimizer) -> list[tuple[Tensor, Array]]:
             ]
             gradient = unpack(parameter.grad._array, parameter.grad.dtype, compute)
             with np.errstate(all="ignore"):
-                step, *_ = type(optimizer).rule(
-                    parameter._device.xp, state.get("step", 0) + 1, w, gradient, *slots, **options
-                )
-            found.append((parameter, -step))
+                step = step_for(parameter, type(optimizer).rule, options)
+                decrease = step(state.get("step", 0) + 1, w, gradient, *slots)
+            found.append((parameter, -decrease))
     return found
 
 

@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinymp.optim.checks import at_least
 from tinymp.optim.optimizer import Group, Optimizer, Parameters
-from tinymp.optim.update import Rule
+from tinymp.optim.update import Rule, Step
 
 Array = Any
 
 
 def adamw(
     xp: Any,
-    t: int,
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
+    number: Callable[[Any], Any],
     *,
     lr: float,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
-) -> tuple[Array, Array, Array]:
-    """Step t of Adam with decoupled weight decay.
+) -> Step:
+    """Adam with decoupled weight decay.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (arXiv 1711.05101), algorithm
     2, with the decay multiplied by the learning rate.
     """
     beta1, beta2 = betas
-    m *= beta1
-    m += (1 - beta1) * g
-    v *= beta2
-    square = g * g
-    square *= 1 - beta2
-    v += square
-    step = m / (1 - beta1**t)
-    step *= lr
-    scale = xp.sqrt(v / (1 - beta2**t))
-    scale += eps
-    step /= scale
-    if weight_decay:
-        step += lr * weight_decay * w
-    return step, m, v
+    kept1, entering1, kept2, entering2 = map(number, (beta1, 1 - beta1, beta2, 1 - beta2))
+    rate, decay, epsilon = map(number, (lr, lr * weight_decay, eps))
+
+    def step(t: int, w: Array, g: Array, m: Array, v: Array) -> Array:
+        m *= kept1
+        m += entering1 * g
+        v *= kept2
+        square = g * g
+        square *= entering2
+        v += square
+        step = m / (1 - beta1**t)
+        step *= rate
+        scale = xp.sqrt(v / (1 - beta2**t))
+        scale += epsilon
+        step /= scale
+        if weight_decay:
+            step += decay * w
+        return step
+
+    return step
 
 
-def adam(
-    xp: Any, t: int, w: Array, g: Array, m: Array, v: Array, *, weight_decay: float, **options: Any
-) -> tuple[Array, Array, Array]:
-    """Step t of Adam; weight decay, if any, is added to the gradient.
+def adam(xp: Any, number: Callable[[Any], Any], *, weight_decay: float, **options: Any) -> Step:
+    """Adam; weight decay, if any, is added to the gradient.
 
     Source: Kingma & Ba, Adam: A Method for Stochastic Optimization (arXiv 1412.6980), algorithm 1.
     """
-    if weight_decay:
-        g = g + weight_decay * w
-    return adamw(xp, t, w, g, m, v, weight_decay=0, **options)
+    step = adamw(xp, number, weight_decay=0, **options)
+    decay = number(weight_decay)
+    return lambda t, w, g, m, v: step(t, w, g + decay * w if weight_decay else g, m, v)
 
 
 class Adam(Optimizer):

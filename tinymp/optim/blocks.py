@@ -11,7 +11,7 @@ Block = slice | EllipsisType
 
 # So many elements of float32 take 128 KiB: a few such arrays, the temporaries of a formula written
 # plainly, fit into a core's second-level cache together.
-_BLOCK = 32 * 1024
+BLOCK = 32 * 1024
 
 
 def blocks(tensor: Tensor) -> Sequence[Block]:
@@ -22,8 +22,8 @@ def blocks(tensor: Tensor) -> Sequence[Block]:
     cost a launch.
     """
     size = tensor._array.size
-    if size <= _BLOCK or tensor.device != "cpu":
+    if size <= BLOCK or tensor.device != "cpu":
         return (...,) if size else ()
     rows = tensor.shape[0]
-    step = max(1, _BLOCK * rows // size)
+    step = max(1, BLOCK * rows // size)
     return [slice(start, start + step) for start in range(0, rows, step)]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
-
-import numpy as np
 
 from tinymp.autograd import Tensor, enable_grad
 from tinymp.formats.rounding import check_mode
@@ -145,23 +143,13 @@ class Optimizer(ABC):
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        # Infinities and NaN are results here, as in the operations: no warnings.
-        rule = type(self).rule
-        with np.errstate(all="ignore"):
-            for group in self.param_groups:
-                options = {name: group[name] for name in self._rule_options}
-                names = self.state_names(group)
-                rounding, compensated = group["rounding"], group["compensated"]
-                for parameter in group["params"]:
-                    if (gradient := parameter.grad) is None:
-                        continue
-                    check_gradient(parameter, gradient)
-                    state = self.state_of(parameter, names)
-                    t = state["step"] = state["step"] + 1
-                    tensors = [state[name] for name in names]
-                    apply_rule(
-                        rule, t, parameter, gradient, tensors, options, rounding, compensated
-                    )
+        for group in self.param_groups:
+            names = self.state_names(group)
+            options = {name: group[name] for name in self._rule_options}
+            updates = self._updates(group["params"], names)
+            apply_rule(
+                type(self).rule, updates, names, options, group["rounding"], group["compensated"]
+            )
         return loss
 
     def state_names(self, group: Group) -> tuple[str, ...]:
@@ -177,6 +165,15 @@ class Optimizer(ABC):
             if name not in state:
                 state[name] = zeros_like(parameter)
         return state
+
+    def _updates(
+        self, parameters: list[Tensor], names: tuple[str, ...]
+    ) -> Iterator[tuple[Tensor, Tensor, dict[str, Any]]]:
+        """Parameters that have a gradient, with it and their state."""
+        for parameter in parameters:
+            if (gradient := parameter.grad) is not None:
+                check_gradient(parameter, gradient)
+                yield parameter, gradient, self.state_of(parameter, names)
 
     def state_dict(self) -> dict[str, Any]:
         """State and options, in PyTorch's form: parameters are represented by their position.

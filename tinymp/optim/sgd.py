@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tinymp.optim.checks import at_least
 from tinymp.optim.optimizer import Group, Optimizer, Parameters
+from tinymp.optim.update import Step
 
 Array = Any
 
 
 def sgd(
     xp: Any,
-    t: int,
-    w: Array,
-    g: Array,
-    b: Array | None = None,
+    number: Callable[[Any], Any],
     *,
     lr: float,
     momentum: float,
     dampening: float,
     weight_decay: float,
     nesterov: bool,
-) -> tuple[Array, ...]:
-    """Step t of gradient descent, with momentum where there is a buffer b.
+) -> Step:
+    """Gradient descent, with momentum where there is a buffer b.
 
     Source: Sutskever, Martens, Dahl & Hinton, On the importance of initialization and momentum in
     deep learning (ICML 2013), section 2, in the variant that most libraries use: the learning rate
     multiplies the buffer, not what enters it.
     """
-    if weight_decay:
-        g = g + weight_decay * w
-    if b is None:
-        return (lr * g,)
-    if t == 1:
-        b = g
-    else:
-        b *= momentum
-        b += (1 - dampening) * g
-    return lr * (g + momentum * b if nesterov else b), b
+    rate = number(lr)
+    if momentum:
+        kept, entering = number(momentum), number(1 - dampening)
+
+    def step(t: int, w: Array, g: Array, b: Array | None = None) -> Array:
+        if weight_decay:
+            g = g + weight_decay * w
+        if b is None:
+            return rate * g
+        if t == 1:
+            b[...] = g
+        else:
+            b *= kept
+            b += entering * g
+        return rate * (g + kept * b if nesterov else b)
+
+    return step
 
 
 class SGD(Optimizer):
