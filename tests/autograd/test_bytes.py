@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import tinymp as mp
-from tinymp.autograd.plan import Saved
 
 LAYERS, WIDTH, BATCH = 40, 512, 1024
 
@@ -45,9 +44,8 @@ def saved_bytes(loss: Any) -> int:
         seen.add(id(node))
         waiting.extend(node.sources)
         for kept in node.saved.values():
-            array = kept.storage if isinstance(kept, Saved) else kept
-            if isinstance(array, np.ndarray):
-                owner = array if array.base is None else array.base
+            if isinstance(kept, np.ndarray):
+                owner = kept if kept.base is None else kept.base
                 arrays[id(owner)] = owner
     return sum(array.nbytes for array in arrays.values())
 

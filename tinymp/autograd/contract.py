@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinymp.autograd.op import Op, View
-from tinymp.autograd.plan import Plan, Saved
+from tinymp.autograd.op import GradientRule, Op, View
+from tinymp.autograd.plan import Plan
 from tinymp.autograd.tensor import Tensor, kind_of
 from tinymp.formats import (
     DType,
@@ -56,13 +56,15 @@ class Contract:
             shown as it is held.
         later_views: the same for the gradient rules, by the names of what they ask for; of what is
             not in it they see the array that is held.
+        dtypes: by name, those of the operands that are tensors, of the result (`out`) and of its
+            gradient (`g`).
         rounds: whether a tensor in it is held in a format narrower than the rules compute in.
         plan: what backward will do; None where no input wants a gradient, or none can be had.
     """
 
     __slots__ = (
-        "accumulator", "compute", "device", "kinds", "later_views", "op", "plan", "result",
-        "rounds", "views", "xp",
+        "accumulator", "compute", "device", "dtypes", "kinds", "later_views", "op", "plan",
+        "result", "rounds", "views", "xp",
     )  # fmt: skip
 
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
@@ -85,17 +87,15 @@ class Contract:
         self.xp = kit(self.device.name, self.accumulator)
         views = [self._shown(x, op.input(i)) for i, x in enumerate(operands)]
         self.views = None if all(view is _as_held for view in views) else views
-        kept = {op.input(i): x.dtype for i, x in enumerate(operands) if isinstance(x, Tensor)}
-        later = {
-            name: self._view(dtype, name, op.backward_on)
-            for name, dtype in (*kept.items(), ("g", gradient_dtype(self.result)))
+        self.dtypes = {
+            op.input(i): x.dtype for i, x in enumerate(operands) if isinstance(x, Tensor)
         }
-        later["out"] = self._view(self.result, "out", op.backward_on)
-        self.later_views = {name: view for name, view in later.items() if view is not None}
+        self.dtypes.update(out=self.result, g=gradient_dtype(self.result))
+        views_of = {name: self._view(x, name, op.backward_on) for name, x in self.dtypes.items()}
+        self.later_views = {name: view for name, view in views_of.items() if view is not None}
         held = [self.result, *[x.dtype for x in operands if isinstance(x, Tensor)]]
         self.rounds = any(dtype.storage != compute_type(dtype) for dtype in held)
-        wanted = [isinstance(x, Tensor) and x.requires_grad for x in operands]
-        plan = Plan(op, wanted if self.result.is_float else [])
+        plan = Plan(op, operands, self.result.is_float)
         self.plan = plan if plan.rules else None
 
     def forward(
@@ -105,9 +105,8 @@ class Contract:
         op = self.op
         out = QUIET.run(op.forward, self.xp, *self.shown(operands), **attributes)
         if op.residuals:
-            for name, residual in zip(op.residuals, out[1:], strict=True):
-                attributes[name] = residual
-            out = out[0]
+            out, *residuals = out
+            attributes.update(zip(op.residuals, residuals, strict=True))
         if isinstance(out, np.generic):
             out = np.asarray(out)  # NumPy makes scalars of results without dimensions
         if type(out) is np.ndarray and out.dtype is self.result.storage:
@@ -119,7 +118,7 @@ class Contract:
     def shown(self, operands: Sequence[Operand]) -> list[Any]:
         """The operands as the forward rule sees them."""
         if self.views is None:
-            return [x._array for x in operands]  # type: ignore[union-attr]
+            return [*map(_as_held, operands)]
         return [view(x) for view, x in zip(self.views, operands, strict=True)]
 
     def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> Gradients:
@@ -127,30 +126,43 @@ class Contract:
 
         `g`: the gradient of the result of `node`, as storage. `saved`: what the rules asked for.
         """
-        views, needed = self.later_views, {}
-        for name, kept in saved.items():
-            if type(kept) is Saved:
-                if kept.version.count != kept.count:
-                    raise self.changed(name, kept)
-                view = views.get(name)
-                kept = kept.storage if view is None else view(kept.storage)
-            needed[name] = kept
-        return QUIET.run(self._by_rules, node, views["g"](g) if "g" in views else g, needed)
+        self.check(node)
+        views = self.later_views
+        if views:
+            saved = {
+                name: views[name](kept) if name in views else kept for name, kept in saved.items()
+            }
+            if "g" in views:
+                g = views["g"](g)
+        return QUIET.run(self._by_rules, node, g, saved)
+
+    def check(self, node: Node) -> None:
+        """Raise a RuntimeError if a tensor that `node` saved was changed since."""
+        for name, version, count in node.versions:
+            if version.count != count:
+                assert node.saved is not None  # it is asked what it has saved
+                raise RuntimeError(
+                    f"the {'result' if name == 'out' else f'input {name!r}'} of {self.op.name!r} "
+                    f"(shape {tuple(node.saved[name].shape)}, {self.dtypes[name].name}) was saved "
+                    f"for backward at version {count} but has been changed in place since (version "
+                    f"{version.count}); change it after backward, or change a copy"
+                )
 
     def _by_rules(self, node: Node, g: Any, needed: dict[str, Any]) -> Gradients:
         assert self.plan is not None  # else there is no node
-        op, xp = self.op, self.xp
-        several: dict[Any, tuple[Array, ...]] = {}
+        op, xp, sources = self.op, self.xp, node.sources
+        several: dict[GradientRule, tuple[Array, ...]] = {}
         gradients = []
         for position, rule, index in self.plan.rules:
             if op.variadic:
-                needed["position"] = position
-            if rule not in several:
-                found = rule.function(xp, g, *[needed[name] for name in rule.needs])
-                if index is not None:
-                    several[rule] = found
-            gradient = found if index is None else several[rule][index]
-            source: Any = node.sources[position]
+                needed = {**needed, "position": position}
+            if index is None:
+                gradient = rule.function(xp, g, *rule.arguments(needed))
+            else:
+                if rule not in several:
+                    several[rule] = rule.function(xp, g, *rule.arguments(needed))
+                gradient = several[rule][index]
+            source: Any = sources[position]
             if op.backward_on == "words":
                 gradient = as_array(gradient)
             else:
@@ -161,15 +173,6 @@ class Contract:
                     gradient = rounded(gradient, dtype, node.rounding)
             gradients.append((source, gradient))
         return gradients
-
-    def changed(self, name: str, kept: Saved) -> RuntimeError:
-        """The error of a tensor that was changed after it was saved."""
-        return RuntimeError(
-            f"the {'result' if name == 'out' else f'input {name!r}'} of {self.op.name!r} (shape "
-            f"{tuple(kept.storage.shape)}, {kept.dtype.name}) was saved for backward at version "
-            f"{kept.count} but has been changed in place since (version {kept.version.count}); "
-            "change it after backward, or change a copy"
-        )
 
     def seen(self, storage: Array, dtype: DType, view: View) -> Array:
         """A storage as a rule sees it: words, words with their dtype, or values."""

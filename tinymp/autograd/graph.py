@@ -18,11 +18,15 @@ class Node:
     """One recorded operation: where its gradients go, and what its gradient rules need.
 
     `sources` holds, for each input, the node that made it, the leaf tensor itself, or None where no
-    gradient is wanted. `saved` maps the names that the rules ask for to what was kept; None once it
-    was freed. Rounding is that of the forward pass.
+    gradient is wanted. `saved` maps the names that the rules ask for to what was kept, of tensors
+    the storage; None once it was freed. `versions` are those that the tensors had. Rounding is that
+    of the forward pass. `recall`, where a checkpoint had everything forgotten, brings it back.
     """
 
-    __slots__ = ("contract", "hooks", "kind", "number", "rounding", "saved", "shape", "sources")
+    __slots__ = (
+        "contract", "hooks", "kind", "number", "recall", "rounding", "saved", "shape", "sources",
+        "versions",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,8 +43,9 @@ class Node:
             sources[position] = x.node or x
         self.contract = contract
         self.sources: Sequence[Node | Tensor | None] = sources
-        saved = plan.keep(operands, known, result) if plan.names else {}
-        self.saved: dict[str, Any] | None = saved
+        self.saved: dict[str, Any] | None
+        self.saved, self.versions = plan.keep(operands, known, result)
+        self.recall: Callable[[], dict[str, Any]] | None = None
         self.kind = result.kind
         self.shape: tuple[int, ...] = result._array.shape
         self.rounding = rounding
@@ -62,11 +67,18 @@ class Node:
         """Name of the operation."""
         return self.contract.op.name
 
+    def saved_dtype(self, name: str) -> DType | None:
+        """Dtype of the tensor whose storage was saved by this name; None for anything else."""
+        plan = self.contract.plan
+        return self.contract.dtypes[name] if plan is not None and name in plan.tensors else None
+
     def gradients(self, g: Array) -> Gradients:
         """Each source that wants a gradient, with its gradient rounded to the source's dtype.
 
         `g`: the gradient with respect to this node's result, as storage.
         """
+        if self.recall is not None:
+            self.saved, self.recall = self.recall(), None
         if self.saved is None:
             raise RuntimeError(
                 f"backward reached the result of {self.name!r} a second time, but what its "

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from tinymp.autograd.op import GradientRule, Op
 from tinymp.autograd.tensor import Tensor, Version
 
-Keeper = Callable[[tuple[Any, ...], Tensor], Any] | None
-
-
-class Saved:
-    """A tensor's storage kept for backward, with the version it had then."""
-
-    __slots__ = ("count", "dtype", "storage", "version")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.storage = tensor._array
-        self.dtype = tensor.dtype
-        version = tensor._version
-        if version is None:  # `tensor.version` says the same, but not as fast
-            version = tensor._version = Version()
-        self.version = version
-        self.count = version.count
+#: Given the operands and the result, what is kept.
+Keeper = Callable[[tuple[Any, ...]], Any]
+#: Of each tensor whose storage was saved: its name, its version counter, and the count then.
+Versions = list[tuple[str, Version, int]]
 
 
 class Plan:
@@ -33,54 +22,79 @@ class Plan:
         rules: the input's position, its rule, and the place of its gradient among those that the
             rule gives, None where it gives just this one.
         positions: those of the inputs alone.
-        names: what the rules ask for, and how it is kept; None for attributes and residuals.
+        known: names of the attributes and residuals that the rules ask for.
+        tensors: by name, the positions of the tensors that they ask for; the result's is -1.
+        keepers: by name, how what else they ask for is kept.
     """
 
-    __slots__ = ("names", "op", "positions", "rules")
+    __slots__ = ("are_tensors", "keepers", "known", "op", "positions", "rules", "tensors")
 
-    def __init__(self, op: Op, wanted: Sequence[bool]) -> None:
+    def __init__(self, op: Op, operands: Sequence[Any], has_gradients: bool) -> None:
+        """`operands`: such as the operation will be given; `has_gradients`: whether it has any."""
         self.op = op
+        self.are_tensors = [isinstance(x, Tensor) for x in operands]
         self.rules: list[tuple[int, GradientRule, int | None]] = []
-        for position, is_wanted in enumerate(wanted):
-            rule = op.rule(position) if is_wanted else None
+        for position, x in enumerate(operands):
+            wanted = has_gradients and isinstance(x, Tensor) and x.requires_grad
+            rule = op.rule(position) if wanted else None
             if rule is not None:
                 together = len(rule.inputs) > 1
                 index = rule.inputs.index(op.input(position)) if together else None
                 self.rules.append((position, rule, index))
         self.positions = [position for position, _, _ in self.rules]
-        asked = [name for _, rule, _ in self.rules for name in rule.needs]
-        self.names: dict[str, Keeper] = {}
-        self.ask(name for name in asked if name != "position")
+        self.known: set[str] = set()
+        self.tensors: dict[str, int] = {}
+        self.keepers: dict[str, Keeper] = {}
+        self.ask(name for _, rule, _ in self.rules for name in rule.needs if name != "position")
 
     def ask(self, names: Iterable[str]) -> None:
         """Have something kept, if it is not yet: an input, its shape, the result, an attribute."""
         for name in names:
-            self.names.setdefault(name, self._keeper(name))
+            if name == "out":
+                self.tensors[name] = -1
+            elif name == "shapes":
+                self.keepers[name] = _shapes
+            elif name in self.op.inputs:
+                self._ask_for_input(name, self.op.inputs.index(name))
+            elif name.removesuffix("_shape") in self.op.inputs:
+                place = self.op.inputs.index(name.removesuffix("_shape"))
+                self.keepers[name] = lambda x, place=place: getattr(x[place], "shape", ())
+            else:
+                self.known.add(name)
 
-    def _keeper(self, name: str) -> Keeper:
-        """How to keep what is asked for by `name`, given the operands and the result."""
-        if name == "out":
-            return lambda operands, result: Saved(result)
-        if name == "shapes":
-            return lambda operands, result: [x.shape for x in operands if isinstance(x, Tensor)]
-        if name in self.op.inputs:
-            position = self.op.inputs.index(name)
-            return lambda operands, result: _kept(operands[position])
-        input_name = name.removesuffix("_shape")
-        if input_name != name and input_name in self.op.inputs:
-            position = self.op.inputs.index(input_name)
-            return lambda operands, result: getattr(operands[position], "shape", ())
-        return None
+    def _ask_for_input(self, name: str, place: int) -> None:
+        if place >= len(self.are_tensors):  # it was left out
+            self.keepers[name] = lambda x: None
+        elif self.are_tensors[place]:
+            self.tensors[name] = place
+        else:
+            self.keepers[name] = itemgetter(place)
 
     def keep(
         self, operands: tuple[Any, ...], known: dict[str, Any], result: Tensor
-    ) -> dict[str, Any]:
-        """What the rules ask for, by name; attributes and residuals are in `known`."""
-        return {
-            name: known[name] if keeper is None else keeper(operands, result)
-            for name, keeper in self.names.items()
-        }
+    ) -> tuple[dict[str, Any], Versions]:
+        """What the rules ask for, by name, and the versions of the tensors in it.
+
+        Attributes and residuals are in `known`. Of tensors the storage is kept.
+        """
+        if len(known) == len(self.known):  # as a rule, they ask for all of these
+            saved = known.copy()
+        else:
+            saved = {name: known[name] for name in self.known}
+        versions = []
+        everything = (*operands, result)
+        for name, place in self.tensors.items():
+            tensor = everything[place]
+            version = tensor._version
+            if version is None:  # `tensor.version` says the same, but not as fast
+                version = tensor._version = Version()
+            saved[name] = tensor._array
+            versions.append((name, version, version.count))
+        for name, keeper in self.keepers.items():
+            saved[name] = keeper(everything)
+        return saved, versions
 
 
-def _kept(x: Any) -> Any:
-    return Saved(x) if isinstance(x, Tensor) else x
+def _shapes(everything: tuple[Any, ...]) -> list[tuple[int, ...]]:
+    """Shapes of all inputs of an operation that takes any number of them."""
+    return [x.shape for x in everything[:-1] if isinstance(x, Tensor)]

@@ -12,7 +12,6 @@ import numpy as np
 
 from tinymp.autograd.contract import Contract, Gradients, Operand, unbroadcast
 from tinymp.autograd.op import Op
-from tinymp.autograd.plan import Saved
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, RoundingState, float32, gradient_dtype, rounded
 from tinymp.numerics.accumulators import FLOAT32
@@ -43,6 +42,8 @@ class TwinContract(Contract):
             return super().forward(operands, attributes, rounding)
         op = self.op
         arguments = [Packed(x._array, x.dtype) if isinstance(x, Tensor) else x for x in operands]
+        if not op.variadic:
+            arguments += [None] * (len(op.inputs) - len(arguments))  # kernels take all inputs
         target = self._target(self.result, rounding)
         names = self.kernels.residuals(op.name, op.residuals)
         out = self.kernels.forward(op, arguments, attributes, target)
@@ -64,7 +65,12 @@ class TwinContract(Contract):
         if self.kernels is None:
             return super().backward(node, g, saved)
         arrived = Packed(g, gradient_dtype(self.result))
-        needed = {name: self._packed(name, kept) for name, kept in saved.items()}
+        self.check(node)
+        dtypes = self.dtypes
+        needed = {
+            name: Packed(kept, dtypes[name]) if name in self.plan.tensors else kept
+            for name, kept in saved.items()
+        }
         sources: list[Any] = [node.sources[position] for position, _, _ in self.plan.rules]
         targets = [self._target(gradient_dtype(x.dtype), node.rounding) for x in sources]
         inputs = tuple(self.op.input(position) for position, _, _ in self.plan.rules)
@@ -100,13 +106,6 @@ class TwinContract(Contract):
                 out = rounded(out, target.dtype, node.rounding)
             gradients.append(out)
         return gradients
-
-    def _packed(self, name: str, kept: Any) -> Any:
-        if not isinstance(kept, Saved):
-            return kept
-        if kept.version.count != kept.count:
-            raise self.changed(name, kept)
-        return Packed(kept.storage, kept.dtype)
 
     def _undecoded(self, name: str, kept: Any) -> Any:
         """What an elementwise rule sees of something it needs: of masks and labels the storage."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from tinymp.autograd import Tensor
 from tinymp.autograd.graph import Node
-from tinymp.autograd.plan import Saved
+from tinymp.formats import DType
 from tinymp.inspect.text import percent, table
 from tinymp.nn import Module
 from tinymp.optim import Optimizer
@@ -185,11 +185,16 @@ class _Books:
                     entry[dtype] = entry.get(dtype, 0) + int(owner.nbytes)
 
 
+class _Storage(NamedTuple):
+    storage: Array
+    dtype: DType
+
+
 def _storages(holder: Any) -> Iterator[tuple[Array, str]]:
     """Each array in something that may hold some, with the name of its dtype."""
     if isinstance(holder, Tensor):
         yield holder._array, holder.dtype.name
-    elif isinstance(holder, Saved):
+    elif isinstance(holder, _Storage):
         yield holder.storage, holder.dtype.name
     elif isinstance(holder, tuple | list):  # the index of a gather
         for part in holder:
@@ -217,8 +222,14 @@ def _graph(loss: Tensor) -> list[Node]:
     return nodes
 
 
-def _saved(node: Node) -> Iterable[Any]:
-    return () if node.saved is None else node.saved.values()
+def _saved(node: Node) -> list[Any]:
+    return [_held(node, name) for name in node.saved or ()]
+
+
+def _held(node: Node, name: str) -> Any:
+    """What a node saved by this name: of a tensor the storage with its dtype."""
+    kept, dtype = (node.saved or {}).get(name), node.saved_dtype(name)
+    return kept if kept is None or dtype is None else _Storage(kept, dtype)
 
 
 def _casts_of(nodes: list[Node], parameters: set[int]) -> Iterator[Any]:
@@ -230,4 +241,4 @@ def _casts_of(nodes: list[Node], parameters: set[int]) -> Iterator[Any]:
                 and source.contract.op.result == "attribute"
                 and id(source.sources[0]) in parameters
             ):
-                yield (node.saved or {}).get(node.contract.op.input(position))
+                yield _held(node, node.contract.op.input(position))

@@ -15,7 +15,6 @@ import numpy as np
 from tinymp.autograd import Op, Tensor
 from tinymp.autograd.contract import Contract, Operand, unbroadcast
 from tinymp.autograd.graph import Node
-from tinymp.autograd.plan import Saved
 from tinymp.formats import DType, float64, gradient_dtype, unpack
 from tinymp.numerics.kit import Packed
 from tinymp.numerics.quiet import quietly
@@ -69,9 +68,10 @@ def unrounded_gradients(node: Node, g: Array) -> list[Array]:
 
     def needed(name: str) -> Any:
         kept = _saved(node)[name]
-        if not isinstance(kept, Saved) or name in contract.op.undecoded:
-            return kept.storage if isinstance(kept, Saved) else kept
-        return contract.seen(kept.storage, kept.dtype, view)
+        dtype = node.saved_dtype(name)
+        if dtype is None or name in contract.op.undecoded:
+            return kept
+        return contract.seen(kept, dtype, view)
 
     return run_gradients(node, contract.seen(g, gradient_dtype(node.dtype), view), needed)
 
@@ -79,10 +79,10 @@ def unrounded_gradients(node: Node, g: Array) -> list[Array]:
 def actual_in_float64(node: Node, name: str) -> Any:
     """What a gradient rule needs by `name`, as the engine kept it, its values in float64."""
     kept = _saved(node)[name]
-    if isinstance(kept, Saved):
+    if (dtype := node.saved_dtype(name)) is not None:
         if name in node.contract.op.undecoded:
-            return kept.storage
-        return shown(decoded(kept.storage, kept.dtype), node.contract.op.backward_on)
+            return kept
+        return shown(decoded(kept, dtype), node.contract.op.backward_on)
     is_residual = name in node.contract.op.residuals
     return kept.astype(np.float64) if is_residual and kept.dtype.kind == "f" else kept
 

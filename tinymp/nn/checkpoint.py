@@ -70,15 +70,18 @@ class _Rerun:
         self.autocast = AUTOCAST.get()
         #: Of each operation of the first run: what it was, and the versions of its operands.
         self.steps: list[tuple[str, list[Any]]] = []
-        #: Of each operation of the second run: what it saved, until its node comes for it.
-        self.saved: list[dict[str, Any] | None] = []
+        #: Of each operation of the second run: what it saved, until its node comes for it; or how
+        #: to recall that, where a checkpoint inside this one had it forgotten.
+        self.saved: list[Any] = []
 
     def first(self) -> Any:
-        """The result, of a graph that saves nothing."""
+        """The result, of a graph that saves nothing but what the function was given."""
+        arguments = [*self.function.args, *self.function.keywords.values()]
 
         def forget(name: str, versions: list[Any], node: Any) -> None:
             if node is not None and node.saved:
-                node.saved = _Forgotten(self, len(self.steps))
+                node.saved = {"arguments": arguments}
+                node.recall = partial(self.recalled, len(self.steps))
             self.steps.append((name, versions))
 
         return self._run(forget)
@@ -86,7 +89,7 @@ class _Rerun:
     def again(self) -> None:
         """Run the function a second time and collect what its operations save."""
 
-        saved: list[dict[str, Any] | None] = []
+        saved: list[Any] = []
 
         def collect(name: str, versions: list[Any], node: Any) -> None:
             step = len(saved)
@@ -103,7 +106,7 @@ class _Rerun:
                         f"place since (version {counted}, now {count}); change it after backward, "
                         "or change a copy"
                     )
-            saved.append(None if node is None else node.saved)
+            saved.append(None if node is None else node.recall or node.saved)
 
         random = get_rng_state()
         set_rng_state(self.random)
@@ -121,6 +124,14 @@ class _Rerun:
                 f"{self.steps[len(saved)][0]} was the first time; {_SAME}"
             )
         self.saved = saved
+
+    def recalled(self, step: int) -> dict[str, Any]:
+        """What the operation of this step saved, by name: computed again when first asked for."""
+        if not self.saved:
+            self.again()
+        found = self.saved[step]
+        self.saved[step] = None
+        return found() if callable(found) else found
 
     def _run(self, seen: Callable[[str, list[Any], Any], None]) -> Any:
         autocast: Any = copy(self.autocast)
@@ -151,27 +162,3 @@ class _Watch:
 
     def backward(self, node: Any, g: Any, gradients: list[tuple[Any, Any]]) -> None:
         pass
-
-
-class _Forgotten(dict[str, Any]):
-    """What a node saved, by name: empty until backward asks for it, then computed again."""
-
-    def __init__(self, rerun: _Rerun, step: int) -> None:
-        self.rerun: _Rerun | None = rerun
-        self.step = step
-
-    def items(self) -> Any:
-        if (rerun := self.rerun) is not None:
-            if not rerun.saved:
-                rerun.again()
-            found = rerun.saved[self.step]
-            assert found is not None  # it is of an operation with a node: this one
-            self.update(dict(found.items()))  # what a checkpoint inside forgot comes back, too
-            rerun.saved[self.step] = self.rerun = None
-        return super().items()
-
-    def values(self) -> Any:
-        """What is kept: at first what the function was given, then what the second run saved."""
-        if (rerun := self.rerun) is None:
-            return super().values()
-        return (*rerun.function.args, *rerun.function.keywords.values())

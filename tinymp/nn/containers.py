@@ -78,8 +78,9 @@ class Sequential(_Numbered):
 
     def forward(self, x: Any) -> Any:
         """x: what the first module takes."""
-        for module in self:
-            x = module(x)
+        for module in tuple(vars(self).values()):  # as iterating does, without its detours
+            if isinstance(module, Module):
+                x = module(x)
         return x
 
 

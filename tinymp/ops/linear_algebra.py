@@ -170,13 +170,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         TypeError: an integer or boolean tensor.
         ValueError: lengths that do not fit.
     """
-    given, of_weight = x.shape, weight.shape
+    given, of_weight = x._array.shape, weight._array.shape
     if len(of_weight) != 2 or not given or given[-1] != of_weight[1]:
         raise ValueError(
             f"linear was given an input of shape {given} and a weight of shape {of_weight}; "
             "the input's last length must equal the weight's second"
         )
-    if bias is not None and bias.shape != of_weight[:1]:
+    if bias is not None and bias._array.shape != of_weight[:1]:
         raise ValueError(
             f"linear was given a bias of shape {bias.shape} for a weight of shape {of_weight}; "
             f"it must be {of_weight[:1]}"
