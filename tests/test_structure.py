@@ -66,7 +66,7 @@ def code_lines(source: str) -> int:
 
 def test_the_engine_can_be_read_in_an_evening() -> None:
     files = (PACKAGE / "autograd").glob("*.py")
-    assert sum(code_lines(file.read_text(encoding="utf-8")) for file in files) <= 970
+    assert sum(code_lines(file.read_text(encoding="utf-8")) for file in files) <= 980
 
 
 @pytest.mark.parametrize("room", FLOORS)

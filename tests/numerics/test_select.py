@@ -1,4 +1,4 @@
-"""`where` gives what NumPy's gives, bit for bit."""
+"""`where` and `maximum` give what NumPy's give, bit for bit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinymp.numerics import select
-from tinymp.numerics.select import where
+from tinymp.numerics.select import maximum, where
 
 SHAPE = (90, 100)
 
@@ -53,3 +53,18 @@ def test_anything_else_is_left_to_numpy(monkeypatch: pytest.MonkeyPatch):
     assert where(np.bool_(True), 1.0, 2.0) == 1.0
     assert where(np.array([True]), 1, 2).tolist() == [1]
     same(where(np.array(True), np.float32(1), np.float32(2)), np.array(1, np.float32))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 100, select._MANY + 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+def test_the_larger_of_an_array_and_a_number(dtype, size):
+    edges = np.array([-0.0, 0.0, np.nan, -np.nan, np.inf, -np.inf, 1, -1]).astype(dtype)
+    x = np.resize(edges, size)
+    for y in (0, 1, -1, 0.5, False):
+        same(maximum(x, y), np.maximum(x, y))
+    same(maximum(x.reshape(1, -1), x), np.maximum(x.reshape(1, -1), x))
+
+
+def test_the_larger_of_two_numbers():
+    assert maximum(np.float32(-1), 0) == 0
+    assert maximum(np.array(-1.0), 0) == 0

@@ -34,50 +34,46 @@ def run_backward(
     again, in the order in which they arrive.
     """
     start: Source = root.node or root
-    # Gradients on their way, under the identity of the node or leaf they are for: dictionaries of
-    # this pass alone, so nothing stale survives into the next.
-    waiting: dict[int, Array] = {id(start): _first_gradient(root, gradient)}
-    leaves: dict[int, Tensor] = {} if isinstance(start, Node) else {id(start): start}
-    finished: dict[int, Array] = {}
+    # Gradients on their way to nodes: a dictionary of this pass alone, so nothing stale survives
+    # into the next. (Nodes and tensors are told apart by identity, and that is how they hash.)
+    waiting: dict[Any, Array] = {start: _first_gradient(root, gradient)}
     targets = [tensor.node or tensor for tensor in inputs or ()]
-    kept = {id(target) for target in targets}
+    kept = set(targets)
+    finished: dict[Source, Array] = {}
     observers = OBSERVERS.get()
     # A node is made after everything it depends on. So if the newest that has a gradient always
-    # comes next, each gradient is complete before it is passed on.
+    # comes next, each gradient is complete before it is passed on. Leaves stay in `waiting`.
     queue = [(-start.number, start)] if isinstance(start, Node) else []
 
     while queue:
         _, node = heappop(queue)
-        g = waiting.pop(id(node))
+        g = waiting.pop(node)
         if node.hooks:
             g = _after_hooks(node, g)
-        if id(node) in kept:
-            finished[id(node)] = g
+        if node in kept:
+            finished[node] = g
         gradients = node.gradients(g)
         for observer in observers:
             observer.backward(node, g, gradients)
         for source, storage in gradients:
-            key = id(source)
-            if isinstance(source, Node):
-                if key not in waiting:
-                    heappush(queue, (-source.number, source))
-            else:
-                leaves[key] = source
-                if storage is g or storage.base is not None:
-                    storage = storage.copy()  # a leaf's gradient is its own, free to be changed
-            if key in waiting:
-                storage = _add(waiting[key], storage, source.kind.gradient, node.rounding)
-            waiting[key] = storage
+            if source in waiting:
+                storage = _add(waiting[source], storage, source.kind.gradient, node.rounding)
+            elif type(source) is Node:
+                heappush(queue, (-source.number, source))
+            elif storage is g or storage.base is not None:
+                storage = storage.copy()  # a leaf's gradient is its own, free to be changed
+            waiting[source] = storage
         if node.saved and not retain_graph:
             node.saved = None
 
-    for key, leaf in leaves.items():
-        storage = _after_hooks(leaf, waiting[key]) if leaf.hooks else waiting[key]
-        finished[key] = storage
+    for leaf, storage in waiting.items():
+        if leaf.hooks:
+            storage = _after_hooks(leaf, storage)
+        finished[leaf] = storage
         if inputs is None:
             _accumulate(leaf, storage)
     return [
-        Tensor(finished[id(target)], target.kind.gradient) if id(target) in finished else None
+        Tensor(finished[target], target.kind.gradient) if target in finished else None
         for target in targets
     ]
 
@@ -98,7 +94,8 @@ def _first_gradient(root: Tensor, gradient: Tensor | None) -> Array:
                 "tensor of one element has an obvious one; reduce the loss with .sum() or "
                 ".mean(), or pass backward(gradient)"
             )
-        one = root._device.xp.ones(root.shape, compute_type(dtype))
+        one = root._device.xp.empty(root.shape, compute_type(dtype))
+        one.fill(1)
         return rounded(one, dtype, active_rounding())
     _check_gradient(gradient, root, "backward was given")
     if gradient.dtype is dtype:  # a leaf's gradient is its own, free to be changed

@@ -157,10 +157,10 @@ class Contract:
             if op.variadic:
                 needed = {**needed, "position": position}
             if index is None:
-                gradient = rule.function(xp, g, *rule.arguments(needed))
+                gradient = rule.function(xp, g, *[needed[name] for name in rule.needs])
             else:
                 if rule not in several:
-                    several[rule] = rule.function(xp, g, *rule.arguments(needed))
+                    several[rule] = rule.function(xp, g, *[needed[name] for name in rule.needs])
                 gradient = several[rule][index]
             source: Any = sources[position]
             if op.backward_on == "words":

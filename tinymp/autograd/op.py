@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from operator import itemgetter
 from typing import Any, Literal
 
 Rule = Callable[..., Any]
@@ -123,18 +122,14 @@ class Op:
 
 
 class GradientRule:
-    """A gradient rule, the inputs it serves, and the names of what it needs from forward.
+    """A gradient rule, the inputs it serves, and the names of what it needs from forward."""
 
-    `arguments` picks what it needs, in order, from a dictionary of everything that was kept.
-    """
-
-    __slots__ = ("arguments", "function", "inputs", "needs")
+    __slots__ = ("function", "inputs", "needs")
 
     def __init__(self, op: Op, inputs: tuple[str, ...], function: Rule) -> None:
         self.function = function
         self.inputs = inputs
         self.needs = tuple(inspect.signature(function).parameters)[2:]
-        self.arguments = _picker(self.needs)
         known = {"out", *op.inputs, *op.attributes, *op.residuals}
         known |= {f"{x}_shape" for x in op.inputs}
         known |= {"position", "shapes"} if op.variadic else set()
@@ -145,13 +140,3 @@ class GradientRule:
                 f"{unknown or 'no known input'}; the inputs are {list(op.inputs)} and a rule may "
                 f"ask for {sorted(known)}"
             )
-
-
-def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """`itemgetter`, the fastest way to do it, but it gives tuples from two names on alone."""
-    if not names:
-        return lambda known: ()
-    if len(names) == 1:
-        (name,) = names
-        return lambda known: (known[name],)
-    return itemgetter(*names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -58,7 +59,7 @@ class Plan:
                 self._ask_for_input(name, self.op.inputs.index(name))
             elif name.removesuffix("_shape") in self.op.inputs:
                 place = self.op.inputs.index(name.removesuffix("_shape"))
-                self.keepers[name] = lambda x, place=place: getattr(x[place], "shape", ())
+                self.keepers[name] = partial(_shape, place)
             else:
                 self.known.add(name)
 
@@ -93,6 +94,11 @@ class Plan:
         for name, keeper in self.keepers.items():
             saved[name] = keeper(everything)
         return saved, versions
+
+
+def _shape(place: int, everything: tuple[Any, ...]) -> tuple[int, ...]:
+    """Shape of one input, which may be a number."""
+    return getattr(everything[place], "shape", ())
 
 
 def _shapes(everything: tuple[Any, ...]) -> list[tuple[int, ...]]:

@@ -42,6 +42,8 @@ class CpuDevice(Device):
         """Return at once: NumPy has finished when its calls return."""
 
     def matmul(self, a: Array, b: Array) -> Array:
+        if a.ndim == 2 and b.ndim == 2:
+            return np.dot(a, b)  # the same call of BLAS, which it reaches sooner
         return np.matmul(a, b)
 
     def matmul_words(self, a: Array, b: Array, dtype: Format) -> Array:

@@ -129,9 +129,9 @@ class _Rerun:
         """What the operation of this step saved, by name: computed again when first asked for."""
         if not self.saved:
             self.again()
-        found = self.saved[step]
-        self.saved[step] = None
-        return found() if callable(found) else found
+        found, self.saved[step] = self.saved[step], None
+        saved: dict[str, Any] = found() if callable(found) else found
+        return saved
 
     def _run(self, seen: Callable[[str, list[Any], Any], None]) -> Any:
         autocast: Any = copy(self.autocast)

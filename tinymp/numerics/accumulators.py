@@ -18,6 +18,7 @@ from tinymp.devices import Device, device_of
 from tinymp.formats import DType, float64
 from tinymp.numerics import reproducible, summation
 from tinymp.numerics.packed import Packed, is_two_byte_pair, values_of
+from tinymp.numerics.reductions import sum_along
 from tinymp.numerics.tensor_core import tensor_core_matmul
 
 Array = Any
@@ -85,6 +86,8 @@ class Native(Accumulator):
     def sum(
         self, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
     ) -> Array:
+        if type(x) is np.ndarray:
+            return sum_along(x, axis, keepdims)
         return x.sum(axis=axis, keepdims=keepdims)
 
     def segment_sums(self, x: Array, first: Array) -> Array:

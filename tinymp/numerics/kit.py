@@ -11,7 +11,8 @@ import numpy as np
 from tinymp.devices import Generator, get_device
 from tinymp.numerics.accumulators import FLOAT32, Accumulator
 from tinymp.numerics.packed import Packed, compute_type, values_of
-from tinymp.numerics.select import where
+from tinymp.numerics.reductions import max_along
+from tinymp.numerics.select import maximum, where
 
 __all__ = ["Packed", "compute_type", "kit"]
 
@@ -33,8 +34,8 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
         the values of what is `Packed`, and of others themselves.
     elementary functions
         the array module's, unless the accumulator brings its own.
-    `where(condition, x, y)`
-        on the CPU a faster spelling of NumPy's (`numerics.select`).
+    `where(condition, x, y)`, `maximum(x, y)`, `max(x, axis, keepdims)`
+        on the CPU faster spellings of NumPy's (`numerics.select`, `numerics.reductions`).
     `uniform(shape, seed, draw)`
         the numbers in [0, 1) of a draw of a seed: the same on every device.
     """
@@ -48,5 +49,5 @@ def kit(device: str, accumulator: Accumulator = FLOAT32) -> Any:
     xp.uniform = lambda shape, seed, draw: Generator(seed).uniform(on, shape, draw)
     vars(xp).update(accumulator.functions(on.xp))
     if on.xp is np:
-        xp.where = where
+        xp.where, xp.maximum, xp.max = where, maximum, max_along
     return xp

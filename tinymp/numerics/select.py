@@ -9,6 +9,7 @@ import numpy as np
 Array = Any
 
 _FEW = 4096  # elements up to which np.where, a single call, is the faster one
+_MANY = 1 << 17  # elements from which a second array does not fit into the cache
 _WORDS = {n: np.dtype(f"i{n}") for n in (1, 2, 4, 8)}
 
 
@@ -38,3 +39,10 @@ def where(mask: Array, x: Array, y: Array) -> Array:
     chosen = choice & (left ^ right)
     chosen ^= right
     return chosen.view(dtype)
+
+
+def maximum(x: Array, y: Array) -> Array:
+    """`np.maximum(x, y)`. NumPy is twice as fast with an array of zeros as with the number 0."""
+    if type(y) is int and type(x) is np.ndarray and x.dtype.kind == "f" and x.size <= _MANY:
+        return np.maximum(x, np.zeros(x.shape, x.dtype) if y == 0 else y)
+    return np.maximum(x, y)

@@ -50,9 +50,9 @@ def _total(xp: Any, rows: Array, each: Array) -> Array | int:
 
 def _spread(xp: Any, g: Array, labels: Array, each: Array, reduction: str) -> Array:
     """The gradient that each loss receives, as a column."""
-    if reduction == "mean":
-        g = g / _total(xp, labels, each)
-    return g[:, None] if reduction == "none" else g
+    if reduction == "none":
+        return g[:, None]
+    return g[()] / _total(xp, labels, each) if reduction == "mean" else g
 
 
 def _cross_entropy(
@@ -65,7 +65,7 @@ def _cross_entropy(
     reduction: str,
     smoothing: float,
 ) -> Any:
-    highest = x.max(axis=1, keepdims=True)
+    highest = xp.max(x, axis=1, keepdims=True)
     e = x - highest
     xp.exp(e, out=e)
     logsumexp = (xp.log(xp.sum(e, 1, True)) + highest)[:, 0]
@@ -189,9 +189,17 @@ def cross_entropy(
         raise ValueError(
             f"cross_entropy was given label_smoothing={label_smoothing}; it is a share, from 0 to 1"
         )
-    return _classified(
-        CROSS_ENTROPY, x, labels, weight, ignore_index, reduction, smoothing=label_smoothing
+    rows, numbers, ignored = _as_rows("cross_entropy", x, labels, weight, ignore_index, reduction)
+    loss = apply(
+        CROSS_ENTROPY,
+        rows,
+        numbers,
+        weight,
+        ignore_index=ignored,
+        reduction=reduction,
+        smoothing=label_smoothing,
     )
+    return reshape(loss, labels.shape) if reduction == "none" and rows is not x else loss
 
 
 def nll_loss(
@@ -209,49 +217,49 @@ def nll_loss(
         TypeError: labels that are no int64 tensor.
         ValueError: shapes that do not fit, a label outside 0 ... C-1, an unknown reduction.
     """
-    return _classified(NLL, x, labels, weight, ignore_index, reduction)
+    rows, numbers, ignored = _as_rows("nll_loss", x, labels, weight, ignore_index, reduction)
+    loss = apply(NLL, rows, numbers, weight, ignore_index=ignored, reduction=reduction)
+    return reshape(loss, labels.shape) if reduction == "none" and rows is not x else loss
 
 
-def _classified(
-    op: Op,
+def _as_rows(
+    name: str,
     x: Tensor,
     labels: Tensor,
     weight: Tensor | None,
     ignore_index: int,
     reduction: str,
-    **options: float,
-) -> Tensor:
-    """Check what was given, lay it out as one row for each label, and apply the op."""
-    check_reduction(reduction, op.name)
+) -> tuple[Tensor, Tensor, int | None]:
+    """Logits as one row for each label, the labels, and `ignore_index` if it has to be looked for.
+
+    What was given is checked on the way.
+    """
+    check_reduction(reduction, name)
     if not isinstance(labels, Tensor) or labels.dtype.kind != "int":
         kind = labels.dtype.name if isinstance(labels, Tensor) else type(labels).__name__
-        raise TypeError(
-            f"{op.name} was given {kind} labels; they are class numbers, an int64 tensor"
-        )
+        raise TypeError(f"{name} was given {kind} labels; they are class numbers, an int64 tensor")
     given = x.shape
     shape = given[:1] + given[2:] if len(given) > 1 else ()
     if not given or labels.shape != shape:
         raise ValueError(
-            f"{op.name} was given logits of shape {given} and labels of shape "
+            f"{name} was given logits of shape {given} and labels of shape "
             f"{labels.shape}; with logits of shape (N, C, ...) the labels have shape (N, ...), "
             f"here {shape}"
         )
     classes = given[1] if len(given) > 1 else given[0]
     if weight is not None and weight.shape != (classes,):
         raise ValueError(
-            f"{op.name} was given a weight of shape {weight.shape}; it must hold one number for "
+            f"{name} was given a weight of shape {weight.shape}; it must hold one number for "
             f"each of {classes} classes"
         )
-    all_count = _check_labels(op.name, labels, classes, ignore_index)
+    ignored = None if _all_count(name, labels, classes, ignore_index) else ignore_index
     if len(given) != 2:  # classes last, then one row a label
         x = reshape(permute(x, (0, *range(2, x.ndim), 1)) if x.ndim > 2 else x, -1, classes)
         labels = reshape(labels, -1)
-    ignored = None if all_count else ignore_index
-    loss = apply(op, x, labels, weight, ignore_index=ignored, reduction=reduction, **options)
-    return reshape(loss, shape) if reduction == "none" and loss.shape != shape else loss
+    return x, labels, ignored
 
 
-def _check_labels(name: str, labels: Tensor, classes: int, ignore_index: int) -> bool:
+def _all_count(name: str, labels: Tensor, classes: int, ignore_index: int) -> bool:
     """Refuse labels that are no class; whether all are one, so that none is ignored."""
     numbers = labels._array
     if labels._device.kernels is not None:
@@ -263,7 +271,7 @@ def _check_labels(name: str, labels: Tensor, classes: int, ignore_index: int) ->
         labels._device.check_range(numbers, 0, classes, ValueError, complaint, allowed=ignore_index)
         return False
     unsigned = numbers.view(np.uint64)  # as such, negative ones are large
-    if numbers.size == 0 or unsigned.max() < classes:
+    if numbers.size == 0 or unsigned.item(unsigned.argmax()) < classes:
         return not 0 <= ignore_index < classes
     wrong = (unsigned >= classes) & (numbers != ignore_index)
     if wrong.any():
