@@ -58,7 +58,8 @@ def test_anything_else_is_left_to_numpy(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("size", [0, 1, 7, 100, select._MANY + 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
 def test_the_larger_of_an_array_and_a_number(dtype, size):
-    edges = np.array([-0.0, 0.0, np.nan, -np.nan, np.inf, -np.inf, 1, -1]).astype(dtype)
+    beyond = [np.nan, -np.nan, np.inf, -np.inf] if np.dtype(dtype).kind == "f" else []
+    edges = np.array([-0.0, 0.0, 1, -1, *beyond]).astype(dtype)
     x = np.resize(edges, size)
     for y in (0, 1, -1, 0.5, False):
         same(maximum(x, y), np.maximum(x, y))
