@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -37,6 +37,9 @@ def cases(draw: Any) -> tuple[Any, Any, bool]:
 
 
 @given(cases())
+@example((np.zeros((2, 3, 0), np.float32), -1, True))
+@example((np.zeros((0, 3), np.float32), 0, False))
+@example((np.zeros((3, 0), np.float64), 1, False))
 def test_sums_lie_within_the_bound_of_any_order(case: Any) -> None:
     x, axis, keepdims = case
     found = sum_along(x, axis, keepdims)

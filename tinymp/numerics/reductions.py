@@ -54,7 +54,7 @@ def _has_short_rows(x: Array, axis: Any) -> bool:
         and x.ndim > 1
         and axis in (-1, x.ndim - 1)
         and x.dtype.char in "fd"
-        and x.shape[-1] <= _LONGEST
+        and 0 < x.shape[-1] <= _LONGEST
         and x.flags.c_contiguous
     )
 
