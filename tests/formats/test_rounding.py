@@ -60,6 +60,16 @@ def test_a_choice_for_all_leaves_float32_as_it_was_named():
         assert modes(float32, float16) == ["toward_zero", "stochastic"]
 
 
+def test_a_block_may_be_entered_again_inside_itself_and_decorate_a_function():
+    stochastic = rounding("stochastic")
+    with stochastic, rounding("toward_zero"):
+        with stochastic:
+            assert modes(float16) == ["stochastic"]
+        assert modes(float16) == ["toward_zero"]
+    assert stochastic(modes)(float16) == ["stochastic"]
+    assert modes(float16) == ["nearest_even"]
+
+
 def test_an_error_inside_the_block_ends_it():
     with pytest.raises(KeyError), rounding("stochastic"):
         raise KeyError

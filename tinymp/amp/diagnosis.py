@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 #: Steps in a row with inf or NaN, at one and the same scale, after which they are reported.
 PATIENCE = 20
@@ -25,8 +25,7 @@ class LossScaleWarning(RuntimeWarning):
     """Steps are being skipped for a reason that no loss scale can mend."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleRecord:
+class ScaleRecord(NamedTuple):
     """One step as the scaler saw it.
 
     `step`: number of the update, from 0. `scale`: the scale of that step's losses. `largest`: the

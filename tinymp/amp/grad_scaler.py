@@ -105,8 +105,9 @@ class GradScaler:
             return
         check = self._check_of(optimizer, "unscale_")
         parameters = with_gradients(optimizer)
+        others = [c.parameters for c in self._checks.values() if c is not check]
         check.parameters = frozenset(parameters)
-        if any(c is not check and c.parameters & check.parameters for c in self._checks.values()):
+        if any(parameters & check.parameters for parameters in others):
             raise ScalerOrderError(
                 "unscale_() was called for two optimizers that share a parameter, and would divide "
                 "its gradient by the scale twice; give each parameter to one optimizer"
@@ -159,7 +160,7 @@ class GradScaler:
             return
         self._require_scaled("update")
         if new_scale is not None:
-            self._state = replace(self._state, scale=_as_scale(new_scale))
+            self._state = self._state._replace(scale=_as_scale(new_scale))
             message = None
         else:
             message = self._follow_policy()
@@ -193,7 +194,7 @@ class GradScaler:
     def resume(self, scale: float, clean_steps: int) -> None:
         """Go on from a scale and a number of clean steps that were worked out elsewhere."""
         if self._enabled:
-            self._state = replace(self._state, scale=scale, clean_steps=clean_steps)
+            self._state = self._state._replace(scale=scale, clean_steps=clean_steps)
 
     def get_growth_factor(self) -> float:
         """Factor by which the scale grows."""
@@ -278,7 +279,7 @@ class GradScaler:
         record = ScaleRecord(
             step=len(self.trace),
             scale=self._state.scale,
-            largest=largest(check.largest or 0.0 for check in checks) / self._state.scale,
+            largest=largest([check.largest or 0.0 for check in checks]) / self._state.scale,
             found_inf=any(check.found_inf for check in checks),
             skipped=any(check.found_inf and check.stage == "stepped" for check in checks),
         )

@@ -14,13 +14,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleState:
+class ScaleState(NamedTuple):
     """What is remembered from step to step; each policy uses the part that it names.
 
     `scale`: the factor S. `clean_steps`: steps since it grew, or since inf or NaN was found (the
@@ -118,15 +117,15 @@ class DynamicLossScale(LossScalePolicy):
 
     def next(self, state: ScaleState, found_inf: bool, largest: float = 0.0) -> ScaleState:
         if found_inf:
-            return replace(
-                state, scale=in_float32(state.scale * self.backoff_factor), clean_steps=0
+            return state._replace(
+                scale=in_float32(state.scale * self.backoff_factor), clean_steps=0
             )
         # Exactly equal, as in PyTorch: an interval made shorter than the run of clean steps that is
         # under way counts from the next overflow on.
         if state.clean_steps + 1 != self.growth_interval:
-            return replace(state, clean_steps=state.clean_steps + 1)
+            return state._replace(clean_steps=state.clean_steps + 1)
         grown = in_float32(state.scale * self.growth_factor)
-        return replace(state, scale=grown if math.isfinite(grown) else state.scale, clean_steps=0)
+        return state._replace(scale=grown if math.isfinite(grown) else state.scale, clean_steps=0)
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class GradualLossScale(LossScalePolicy):
         growth = 2.0 ** (1 / self.growth_interval) if state.overflows else 2.0
         scale = state.scale * (0.5 if found_inf else growth)
         scale = in_float32(max(1.0, min(self.max_scale, scale)))
-        return replace(state, scale=scale, overflows=state.overflows + found_inf)
+        return state._replace(scale=scale, overflows=state.overflows + found_inf)
 
 
 @dataclass(frozen=True)
@@ -179,11 +178,11 @@ class HysteresisLossScale(LossScalePolicy):
         if found_inf:
             if overflows >= self.hysteresis:
                 scale = max(scale / 2, min(scale, self.min_scale))
-            return replace(state, scale=in_float32(scale), clean_steps=0, overflows=overflows)
+            return state._replace(scale=in_float32(scale), clean_steps=0, overflows=overflows)
         if state.clean_steps + 1 == self.growth_interval:
             scale = min(scale * 2, 2.0**127)  # float32's largest power of two
-            return replace(state, scale=scale, clean_steps=0, overflows=0)
-        return replace(state, clean_steps=state.clean_steps + 1)
+            return state._replace(scale=scale, clean_steps=0, overflows=0)
+        return state._replace(clean_steps=state.clean_steps + 1)
 
 
 @dataclass(frozen=True)
@@ -203,16 +202,16 @@ class LogMaxLossScale(LossScalePolicy):
     decay: float = 0.99
     growth_interval: int = 1000
     max_scale: float = 2.0**24
-    remembers = tuple(ScaleState.__dataclass_fields__)
+    remembers = ScaleState._fields
 
     def next(self, state: ScaleState, found_inf: bool, largest: float = 0.0) -> ScaleState:
         if found_inf:
             scale = max(1.0, state.scale / 2)
-            return replace(state, scale=scale, clean_steps=0, overflows=state.overflows + 1)
+            return state._replace(scale=scale, clean_steps=0, overflows=state.overflows + 1)
         clean, headroom = state.clean_steps + 1, state.overflows
         if clean == self.growth_interval:
             clean, headroom = 0, max(0, headroom - 1)
-        state = replace(state, clean_steps=clean, overflows=headroom)
+        state = state._replace(clean_steps=clean, overflows=headroom)
         if largest == 0:
             return state  # no exponent to learn from
         # Plain averages at first; later the past has the share `decay`.
@@ -221,8 +220,7 @@ class LogMaxLossScale(LossScalePolicy):
         mean = state.log2_mean + (1 - past) * distance
         variance = past * (state.log2_variance + (1 - past) * distance**2)
         exponent = math.floor(16 - mean - self.deviations * math.sqrt(variance)) - headroom
-        return replace(
-            state,
+        return state._replace(
             scale=2.0 ** max(0, min(exponent, math.floor(math.log2(self.max_scale)))),
             measured=state.measured + 1,
             log2_mean=mean,

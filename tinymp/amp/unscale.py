@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,17 +57,20 @@ def with_gradients(optimizer: Optimizer) -> list[Tensor]:
     Raises:
         ValueError: a gradient of narrower range than float32, which could underflow when divided.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    found = [p for p in parameters if p.grad is not None]
-    for parameter in found:
-        # bfloat16 passes: it has the exponents of float32.
-        if parameter.grad.dtype.exponent_bits < float32.exponent_bits:
-            raise ValueError(
-                f"unscale_() was given the {parameter.grad.dtype.name} gradient of a parameter of "
-                f"shape {parameter.shape}; divided by the scale, it could underflow again; use "
-                "autocast on a float32 model, or build the optimizer on "
-                "MasterWeights(model.parameters()).parameters() and call copy_gradients() first"
-            )
+    found = []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if (gradient := parameter.grad) is None:
+                continue
+            # bfloat16 passes: it has the exponents of float32.
+            if gradient.dtype.exponent_bits < float32.exponent_bits:
+                raise ValueError(
+                    f"unscale_() was given the {gradient.dtype.name} gradient of a parameter of "
+                    f"shape {parameter.shape}; divided by the scale, it could underflow again; use "
+                    "autocast on a float32 model, or build the optimizer on "
+                    "MasterWeights(model.parameters()).parameters() and call copy_gradients() first"
+                )
+            found.append(parameter)
     return found
 
 
@@ -75,26 +78,26 @@ def unscale(parameters: list[Tensor], scale: float) -> float | None:
     """Divide gradients in place. Returns their largest absolute value before; None without any."""
     extremes: list[Any] = []
     inverse = 1 / scale
-    with np.errstate(all="ignore"):
-        for parameter in parameters:
-            if (gradient := parameter.grad) is not None and gradient._array.size:
-                extremes += _extremes(gradient._values())
-                multiply(gradient, inverse)
-    return largest(map(float, extremes)) if parameters else None
+    for parameter in parameters:
+        if (gradient := parameter.grad) is not None and gradient._array.size:
+            extremes += _extremes(gradient)
+            multiply(gradient, inverse)
+    return largest(extremes) if parameters else None
 
 
-def _extremes(values: Any) -> tuple[Any, Any]:
+def _extremes(gradient: Tensor) -> tuple[Any, Any]:
     """The largest value, and the smallest with its sign turned: NaN, if there is one.
 
     So they look for inf and NaN as well. From a GPU they come as arrays, which stay there until all
     have been asked for. NumPy finds their places in a third of the time.
     """
+    values = gradient._array if gradient.dtype is float32 else gradient._values()
     if isinstance(values, np.ndarray):
         return values.item(values.argmax()), -values.item(values.argmin())
     return values.max(), -values.min()
 
 
-def largest(values: Iterable[float]) -> float:
+def largest(values: Sequence[Any]) -> float:
     """The largest value, NaN counting above all; 0 if there is none."""
-    found = list(values)
+    found = [*map(float, values)]
     return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)

@@ -6,10 +6,12 @@ and a graph node can keep the state of its forward pass and use it again in its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from functools import cache, wraps
+from typing import Any
 
 from tinymp.formats.dtype import DType, dtype_of, float32
 
@@ -36,6 +38,8 @@ class RoundingState:
         """Return this state with one choice more; one for all formats replaces earlier ones."""
         check_mode(mode)
         if dtype is None:
+            if not self.named:
+                return _everywhere(mode)
             wide = {
                 d: m
                 for d, m in self.named.items()
@@ -49,6 +53,12 @@ class RoundingState:
                 "name a float dtype, or none at all for every format below float32"
             )
         return RoundingState(self.narrow, {**self.named, dtype: mode})
+
+
+@cache
+def _everywhere(mode: str) -> RoundingState:
+    """One mode for all formats below float32: the choice that training makes at every step."""
+    return RoundingState(mode)
 
 
 _active: ContextVar[RoundingState | None] = ContextVar("tinymp_rounding", default=None)
@@ -77,9 +87,10 @@ def using_rounding(state: RoundingState) -> Iterator[RoundingState]:
         _active.reset(token)
 
 
-@contextmanager
-def rounding(mode: str, dtype: DType | str | None = None) -> Iterator[RoundingState]:
+class rounding:
     """Round by ``mode`` inside the ``with`` block; the innermost choice wins.
+
+    Blocks nest, and serve as decorators.
 
     Args:
         mode: ``"toward_zero"``, ``"nearest_even"`` or ``"stochastic"``.
@@ -89,8 +100,27 @@ def rounding(mode: str, dtype: DType | str | None = None) -> Iterator[RoundingSt
         ValueError: for an unknown mode.
         TypeError: for a dtype that is not floating-point.
     """
-    with using_rounding(active_rounding().choosing(mode, dtype)) as state:
-        yield state
+
+    def __init__(self, mode: str, dtype: DType | str | None = None) -> None:
+        self._mode = mode
+        self._dtype = dtype
+        self._tokens: list[Token[RoundingState | None]] = []
+
+    def __enter__(self) -> RoundingState:
+        state = active_rounding().choosing(self._mode, self._dtype)
+        self._tokens.append(_active.set(state))
+        return state
+
+    def __exit__(self, *error: object) -> None:
+        _active.reset(self._tokens.pop())
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def in_this_mode(*arguments: Any, **options: Any) -> Any:
+            with rounding(self._mode, self._dtype):  # a new one each: calls may overlap
+                return function(*arguments, **options)
+
+        return in_this_mode
 
 
 def set_rounding(mode: str, dtype: DType | str | None = None) -> None:

@@ -33,7 +33,7 @@ def item(x: Tensor) -> float | int | bool:
             f"item() was called on a tensor of shape {x.shape}; it needs exactly one element; "
             "use .numpy() or .tolist() for all"
         )
-    value: float | int | bool = numpy(x).item()
+    value: float | int | bool = x._device.to_numpy(x._values()).item()
     return value
 
 

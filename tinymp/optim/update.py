@@ -157,14 +157,19 @@ def _apply_rounded(
 
 def multiply(tensor: Tensor, factor: Any) -> None:
     """Multiply a tensor by a number in the compute dtype, in place; each product rounded once."""
-    xp, round_ = tensor._device.xp, rounder(tensor)
+    round_ = rounder(tensor)
     if round_ is None:
-        xp.multiply(tensor._array, factor, out=tensor._array)
+        QUIET.run(tensor._device.xp.multiply, tensor._array, factor, tensor._array)
     else:
-        for block in blocks(tensor):
-            values = unpack(tensor._array[block], tensor.dtype)
-            tensor._array[block] = round_(xp.multiply(values, factor, out=values), block)
+        QUIET.run(_multiply_rounded, tensor, factor, round_)
     tensor.version.count += 1
+
+
+def _multiply_rounded(tensor: Tensor, factor: Any, round_: Rounder) -> None:
+    for block in blocks(tensor):
+        values = unpack(tensor._array[block], tensor.dtype)
+        values *= factor
+        tensor._array[block] = round_(values, block)
 
 
 def rounder(tensor: Tensor, mode: str | None = None) -> Rounder | None:
@@ -174,7 +179,7 @@ def rounder(tensor: Tensor, mode: str | None = None) -> Rounder | None:
     depend on the blocks, and with them not on the device.
     """
     dtype = tensor.dtype
-    if dtype.storage == compute_type(dtype):
+    if dtype is float32 or dtype is float64:
         return None
     mode = mode or active_rounding().mode(dtype)
     if mode != "stochastic":
