@@ -17,7 +17,9 @@ def test_every_word_has_the_value_that_others_read_in_it(device, narrow, oracle)
     assert np.array_equal(np.signbit(values), np.signbit(theirs.values))
 
 
-@pytest.mark.parametrize("size", [1, 100, 2048, 2049, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize(
+    "size", [1, 100, 2048, 2049, 16_384, 16_385, 65_535, 65_536, 65_537, 200_000]
+)
 def test_any_size_decodes_as_the_rule_does(narrow, size):
     words = np.random.default_rng(size).integers(0, 1 << narrow.bits, size).astype(narrow.words)
     np.testing.assert_array_equal(decode(words, narrow), decode_rule(words, narrow))
@@ -29,6 +31,14 @@ def test_one_infinity_or_nan_in_a_long_array_is_seen(special):
     words[7] = special
     expected = np.ones(10_000, np.float32)
     expected[7] = np.array(special, np.uint16).view(np.float16)
+    np.testing.assert_array_equal(decode(words, float16), expected)
+
+
+def test_large_values_are_no_infinities():
+    words = np.full((100, 100), 0xFBFF, np.uint16)
+    words[::2] = 0x7BFF
+    expected = np.full((100, 100), -65504, np.float32)
+    expected[::2] = 65504
     np.testing.assert_array_equal(decode(words, float16), expected)
 
 

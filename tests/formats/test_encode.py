@@ -164,7 +164,9 @@ def test_words_of_the_same_format_are_a_view_and_wider_ones_exact():
 
 @pytest.mark.parametrize("mode", DETERMINISTIC)
 @pytest.mark.parametrize("saturate", [False, True])
-@pytest.mark.parametrize("size", [1, 7, 2048, 2049, 65_535, 65_536, 65_537, 200_001])
+@pytest.mark.parametrize(
+    "size", [1, 7, 128, 129, 2048, 2049, 16_384, 16_385, 65_535, 65_536, 65_537, 200_001]
+)
 def test_any_size_encodes_as_the_rule_does(narrow, mode, saturate, size):
     rng = np.random.default_rng(size)
     common = rng.standard_normal(size).astype(np.float32)

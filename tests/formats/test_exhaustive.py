@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tinymp.formats import bfloat16, encode, float16
+from tinymp.formats.few import FEW
 
 pytestmark = pytest.mark.slow
 
@@ -43,5 +44,7 @@ def test_every_float32_word(dtype, mode, oracle):
             expected[stairs[first:last] - start] = 1
             expected = np.cumsum(expected, dtype=np.uint16) + np.uint16(first)
             expected[words > INFINITY] = dtype.nan_word
-            result = encode((words | sign << 31).view(np.float32), dtype, mode)
-            np.testing.assert_array_equal(result, expected | sign << 15)
+            values, expected = (words | sign << 31).view(np.float32), expected | sign << 15
+            np.testing.assert_array_equal(encode(values, dtype, mode), expected)
+            few = [encode(part, dtype, mode) for part in values.reshape(-1, FEW)]
+            np.testing.assert_array_equal(np.concatenate(few), expected)

@@ -67,13 +67,36 @@ def by_rule(module):
     encoding(lambda module, d, m, s, x, r=None: module.encode_rule(x, d, m, s, r), module)
 
 
+def apart(x):
+    """The elements of an array with gaps between them, which is not for `formats/few.py`."""
+    return np.repeat(x, 2)[::2]
+
+
 def fast(module):
     def encode_with(module, d, m, s, x, r=None):
-        words = module.encode_fast(x, d, m, s, r).view(d.words)
-        for size in (100, 3003):  # small arrays go another way
-            part = np.resize(x, size)
+        words = module.encode_fast(apart(x), d, m, s, r).view(d.words)
+        for size in (100, 3003):  # other elements are the last ones
+            part = apart(np.resize(x, size))
             again = module.encode_fast(part, d, m, s, None if r is None else np.resize(r, size))
             assert (again.view(d.words) == np.resize(words, size)).all()
+        return words
+
+    encoding(encode_with, module)
+
+
+def few(module):
+    spelled = [(bfloat16, "nearest_even"), (bfloat16, "toward_zero"), (float16, "nearest_even")]
+
+    def encode_with(module, d, m, s, x, r=None):
+        words = encode(x, d, m, s, random_words=r)
+        common, larger = (np.abs(x) < np.float64(2) ** (d.emax + i) for i in (1, 2))
+        for part in (common, larger, slice(None)):
+            for size in (100, 2000, 4000):
+                found = module.encode_few(np.resize(x[part], size), d, m, s)
+                if found is not None:
+                    assert (found.view(d.words) == np.resize(words[part], size)).all()
+                elif (d, m) in spelled and x.dtype == np.float32 and not s:
+                    assert part is not common
         return words
 
     encoding(encode_with, module)
@@ -93,7 +116,24 @@ def decoding(module, function="decode_rule"):
 
 
 def fast_decoding(module):
-    decoding(module, "decode_fast")
+    altered = ModuleType("altered")
+    altered.decode_fast = lambda words, dtype: module.decode_fast(apart(words), dtype)
+    decoding(altered, "decode_fast")
+
+
+def few_decoding(module):
+    for dtype in (bfloat16, float16, float8_e4m3fn, float8_e5m2):
+        every = np.arange(1 << dtype.bits).astype(dtype.words)
+        values = decode(every, dtype)
+        for size in (1000, 4000):
+            for start in range(0, len(every), size):
+                part = np.resize(every[start : start + size], size)
+                found = module.decode_few(part, dtype, np.float32)
+                expected = np.resize(values[start : start + size], size)
+                if found is None:
+                    assert not np.isfinite(expected).all()
+                else:
+                    np.testing.assert_array_equal(found, expected)
 
 
 def sums(module):
@@ -181,7 +221,7 @@ def tensor_core(module):
     assert not np.signbit(product).any()
 
 
-RULE, FAST = "formats/rule.py", "formats/fast.py"
+RULE, FAST, FEW = "formats/rule.py", "formats/fast.py", "formats/few.py"
 SUMMATION, CORE = "numerics/summation.py", "numerics/tensor_core.py"
 
 MUTATIONS = [
@@ -206,22 +246,43 @@ MUTATIONS = [
     (decoding, RULE, "magnitude > dtype.max_word, float64.nan_word", "False, float64.nan_word"),
     (decoding, RULE, "magnitude == dtype.infinity_word", "magnitude < 0"),
     # Encoding and decoding, fast
-    (fast, FAST, "_JUST_UNDER_HALF = _word(0x7FFF)", "_JUST_UNDER_HALF = _word(0x8000)"),
+    (fast, FAST, "_JUST_UNDER_HALF = constant(0x7FFF)", "_JUST_UNDER_HALF = constant(0x8000)"),
     (fast, FAST, "    rounded &= _ONE\n", ""),
-    (fast, FAST, "int(_bits_of(65536.0))", "int(_bits_of(65504.0))"),
-    (fast, FAST, "    if _has_nan(x):\n        _write_nans(x, out, float16)", "    pass"),
-    (fast, FAST, "int(_bits_of(65504.0)), ", "int(_bits_of(65536.0)), "),
-    (fast, FAST, "_bits_of(2.0**-14))", "_bits_of(2.0**-15))"),
+    (fast, FAST, "int(bits_of(65536.0))", "int(bits_of(65504.0))"),
+    (fast, FAST, "        _write_nans(x, out, float16)", "        pass"),
+    (fast, FAST, "int(bits_of(65504.0)), ", "int(bits_of(65536.0)), "),
+    (fast, FAST, "bits_of(2.0**-14))", "bits_of(2.0**-15))"),
     (fast, FAST, "_write_nans(x, out, bfloat16)  # a payload", "pass  # a payload"),
     (fast, FAST, "    odd += _LOW_HALF  # carries if any low bit is set\n", ""),
     (fast, FAST, "words)[nan] =", "words)[~nan] ="),
     (fast, FAST, "(1 << 16) + (1 << 3)", "(1 << 16) + (1 << 2)"),
     (fast, FAST, "word.item(-1) >> 16", "word.item(-1) & 0xFFFF"),
-    (fast, FAST, "(random, _SIXTEEN", "(random, _word(17)"),
+    (fast, FAST, "(random, _SIXTEEN", "(random, constant(17)"),
     (fast_decoding, FAST, "offset=2)[...] = words", "offset=1)[...] = words"),
     (fast_decoding, FAST, "halves[0], halves[-1] = 0, words[-1]", "halves[0], halves[-1] = 0, 0"),
-    (fast_decoding, FAST, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
     (fast_decoding, FAST, "= np.abs(out) >= 65536.0", "= np.abs(out) > 65536.0"),
+    # In few calls
+    (few, FEW, "1.5 * 2.0**68", "1.5 * 2.0**67"),
+    (few, FEW, "1.5 * 2.0**68", "1.5 * 2.0**68 + 2.0**16"),
+    (few, FEW, "1.5 * 2.0**68", "2.0**68"),
+    (few, FEW, "[..., 1::2]", "[..., ::2]"),
+    (few, FEW, "_SIXTEEN = constant(16)", "_SIXTEEN = constant(15)"),
+    (few, FEW, "    if has_nan(x):\n        return None\n    if", "    if"),
+    (few, FEW, "    if has_nan(x):\n        return None\n    rounded", "    rounded"),
+    (few, FEW, "None if has_nan(x) else ", ""),
+    (few, FEW, "    if has_nan(rounded):\n        return None\n", ""),
+    (few, FEW, "bias, float16.emin)", "bias, float16.emin - 1)"),
+    (few, FEW, "(sign << 15) | ", ""),
+    (few, FEW, "- float16.emin << float16", "- float16.emin + 1 << float16"),
+    (few, FEW, "e + shift + float32.bias", "e + shift - 1 + float32.bias"),
+    (few, FEW, "e > float16.emax", "e > float16.emax + 1"),
+    (few, FEW, 'way == "nearest_even" else', "way else"),
+    (few_decoding, FEW, "    fields <<= _SIXTEEN\n", ""),
+    (few_decoding, FEW, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
+    (few_decoding, FEW, "words.view(_INT16)", "words.view(_UINT16)"),
+    (few_decoding, FEW, "_BEYOND**2 or", "_BEYOND**3 or"),
+    (few_decoding, FEW, "flat.argmin()) > -_BEYOND", "flat.argmin()) > -2 * _BEYOND"),
+    (few_decoding, FEW, "0x8FFFE000", "0x8FFFC000"),
     # Sums
     (sums, SUMMATION, "zero, terms[i]), -lost)", "zero, terms[i]), lost)"),
     (sums, SUMMATION, "lost = xp.where(xp.isfinite(lost), lost, zero)", "lost = lost"),
@@ -251,7 +312,8 @@ MUTATIONS = [
 
 @pytest.mark.parametrize(
     ("check", "file"),
-    [(by_rule, RULE), (decoding, RULE), (fast, FAST), (fast_decoding, FAST), (sums, SUMMATION),
+    [(by_rule, RULE), (decoding, RULE), (fast, FAST), (fast_decoding, FAST), (few, FEW),
+     (few_decoding, FEW), (sums, SUMMATION),
      (tensor_core, CORE)],
 )  # fmt: skip
 def test_the_code_as_it_is_passes(check, file):

@@ -4,12 +4,10 @@ Each function here returns what the rule returns for one format, bit for bit but
 decoded NaNs (tests hold every one to it); what has no spelling here runs by the rule. What makes
 them fast:
 
-- Work goes in blocks that fit into the cache (`formats.walk`).
+- Work goes in blocks that fit into the cache (`formats.walk`). Short arrays have spellings of their
+  own (`formats.few`).
 - Every operation is a pass over the block, so the fewest and narrowest passes win. Buffers are
-  used again, by in-place operators and by every block. Constants are arrays without axes: NumPy
-  starts an operation with them in 0.3 µs, with a Python integer in 0.6.
-- ``argmax`` is the cheapest question to a block. It needs no buffer, never warns, and takes NaN for
-  larger than everything.
+  used again, by in-place operators and by every block.
 - The upper half of a 32-bit word is the lower half of the one that begins two bytes further on, and
   a cast to 16 bits keeps lower halves: no shift is needed. (Words are little-endian, as on every
   processor that this package is tested on.)
@@ -18,25 +16,22 @@ them fast:
 from __future__ import annotations
 
 from functools import cache, partial
-from math import isnan
 from typing import Any
 
 import numpy as np
 
 from tinymp.formats.dtype import DType, bfloat16, float16, float32, float64
+from tinymp.formats.few import decode_few, encode_few, float16_words_to_values
 from tinymp.formats.quiet import quietly
 from tinymp.formats.rule import decode_rule, encode_rule, value_type
-from tinymp.formats.walk import Array, Spelling, walk
+from tinymp.formats.walk import Spelling, walk
+from tinymp.formats.words import Array, bits_of, constant, every_value, has_nan
 
 # Elements of a block. What it is worked on in is to fit into the cache, 2 MiB at most; but NumPy's
 # calls cost as much as thousands of elements, so blocks must not be many.
 BLOCK = 1 << 17
 ONE_PASS = 1 << 18
 RULE_BLOCK = 1 << 13  # the rule has many buffers, of 8 bytes an element
-
-# Elements up to which the fewest calls are fastest, such as decoding by a look into a table, though
-# that is too large for the nearest cache.
-_FEW = 2048
 
 
 def encode_fast(
@@ -47,6 +42,8 @@ def encode_fast(
     random_words: Array | None = None,
 ) -> Array:
     """Return ``encode_rule`` of a NumPy array, as storage, by the fastest spelling there is."""
+    if random_words is None and (storage := encode_few(values, dtype, mode, saturate)) is not None:
+        return storage
     random_type = None if random_words is None else random_words.dtype
     spelling = _encoder(values.dtype, dtype, mode, saturate, random_type)
     return walk(spelling, values, dtype.storage, random_words)
@@ -57,8 +54,8 @@ def decode_fast(words: Array, dtype: DType) -> Array:
     wanted = value_type(dtype)
     if dtype.storage == wanted:
         return words.view(wanted)
-    if words.size <= _FEW and dtype.bits <= 16:  # a look into a table is a single call
-        return np.asarray(_every_value(dtype).take(words.view(dtype.words), mode="wrap"))
+    if (values := decode_few(words, dtype, wanted)) is not None:
+        return values
     return walk(_decoder(dtype), words, wanted)
 
 
@@ -82,8 +79,8 @@ def _encoder(
         if mode == "stochastic" and random_type == np.uint32:
             return Spelling(_bfloat16_stochastic, BLOCK, weight=3, buffers=1)
     if source == np.float32 and dtype is float16 and mode == "nearest_even":
-        cast: Any = partial(_float16_anchored, limit=_LARGEST) if saturate else _float16_nearest
-        return Spelling(cast, BLOCK, weight=5, buffers=2)
+        limit = _LARGEST if saturate else _OVERFLOW
+        return Spelling(partial(_float16_nearest, limit=limit), BLOCK, weight=5, buffers=2)
     if source == np.float32 and dtype.bits <= 8 and mode != "stochastic":
         table = _encoding_table(dtype, mode, saturate)
         return Spelling(partial(_by_table, table=table), BLOCK, weight=5, buffers=1)
@@ -99,7 +96,7 @@ def _decoder(dtype: DType) -> Spelling:
     if dtype is float16:
         return Spelling(_float16_values, BLOCK, weight=2)
     if dtype.bits <= 16:
-        return Spelling(partial(_look_up, table=_every_value(dtype)), BLOCK, weight=2)
+        return Spelling(partial(_look_up, table=every_value(dtype)), BLOCK, weight=2)
     return Spelling(partial(_values_by_rule, dtype=dtype), RULE_BLOCK, weight=100)
 
 
@@ -114,33 +111,18 @@ def _values_by_rule(words: Array, out: Array, random: Any, buffers: Any, dtype: 
 
 
 # Constants of the float32 word.
-def _word(value: int) -> Array:
-    return np.array(value, np.uint32)
-
-
-def _bits_of(value: float) -> Array:
-    return np.array(value, np.float32).view(np.uint32)
-
-
-_SIGN = _word(float32.sign_mask)
-_MAGNITUDE = _word(float32.sign_mask - 1)
-_EXPONENT = _word(float32.exponent_mask)
-_LOW_HALF = _word(0xFFFF)
-_ONE, _SIXTEEN = _word(1), _word(16)
-_JUST_UNDER_HALF = _word(0x7FFF)
+_SIGN = constant(float32.sign_mask)
+_MAGNITUDE = constant(float32.sign_mask - 1)
+_EXPONENT = constant(float32.exponent_mask)
+_LOW_HALF = constant(0xFFFF)
+_ONE, _SIXTEEN = constant(1), constant(16)
+_JUST_UNDER_HALF = constant(0x7FFF)
 
 
 def _upper_halves(word: Array, out: Array) -> None:
     """Fill ``out`` with the upper halves of 32-bit words: the last one has no word after it."""
-    if word.size <= _FEW:  # a shift is over before it is clear how to do without
-        out[...] = word >> _SIXTEEN
-        return
     out[:-1] = np.ndarray(word.size - 1, np.uint32, word, offset=2)
     out[-1] = word.item(-1) >> 16
-
-
-def _has_nan(x: Array) -> bool:
-    return isnan(x.item(x.argmax()))
 
 
 def _write_nans(x: Array, out: Array, dtype: DType) -> None:
@@ -160,14 +142,14 @@ def _float64_exact(x: Array, out: Array, random: Any, buffers: Any) -> None:
 
 def _float32_nearest(x: Array, out: Array, random: Any, buffers: Any) -> None:
     quietly(np.copyto, out, x, casting="same_kind")
-    if _has_nan(x):
+    if has_nan(x):
         _write_nans(x, out, float32)
 
 
 def _bfloat16_toward_zero(x: Array, out: Array, random: Any, buffers: Any) -> None:
     """Cut float32 words in two and keep the upper halves."""
     _upper_halves(x.view(np.uint32), out)
-    if _has_nan(x):
+    if has_nan(x):
         _write_nans(x, out, bfloat16)  # a payload in the lower half is lost: infinity would remain
 
 
@@ -178,7 +160,7 @@ def _bfloat16_nearest(x: Array, out: Array, random: Any, buffers: Any) -> None:
     rounded += _JUST_UNDER_HALF
     rounded += word
     _upper_halves(rounded, out)
-    if _has_nan(x):
+    if has_nan(x):
         _write_nans(x, out, bfloat16)
 
 
@@ -186,7 +168,7 @@ def _bfloat16_stochastic(x: Array, out: Array, random: Any, buffers: Any) -> Non
     rounded = np.right_shift(random, _SIXTEEN, buffers[0])  # as many random bits as are cut
     rounded += x.view(np.uint32)
     _upper_halves(rounded, out)
-    if _has_nan(x):
+    if has_nan(x):
         _write_nans(x, out, bfloat16)
 
 
@@ -197,11 +179,8 @@ def _bfloat16_values(words: Array, out: Array, random: Any, buffers: Any) -> Non
     halves[0], halves[-1] = 0, words[-1]
 
 
-# float16. NumPy's own cast takes 2.5 ns an element, but 70 to 150 ns for one that underflows, as
-# small gradients do (it raises the processor's flag for each): it serves for small arrays alone.
-#
-# The processor's addition rounds to nearest even; it does so at the right place if the other
-# operand is an anchor so large that its unit in the last place is that of the result:
+# float16. The processor's addition rounds to nearest even, and does so at the right place if the
+# other operand is an anchor (`formats.few`):
 #
 #     anchor = 2^(e + 13), e = max(exponent of x, -14)    float32 unit: 2^(e + 13 - 23) = 2^(e - 10)
 #     |x| + anchor         its word: (e + 140 << 23) + q, q = |x| / 2^(e - 10), rounded
@@ -213,23 +192,13 @@ def _bfloat16_values(words: Array, out: Array, random: Any, buffers: Any) -> Non
 # that away; it is an even number, so ties stay what they are.
 
 # A whole block of them: NumPy vectorises the maximum of two arrays, not of an array and a number.
-_SMALLEST_EXPONENTS = np.full(BLOCK, _bits_of(2.0**-14))
-_TO_ANCHOR = _word((13 << 23) + (-(126 << 10)) % 0x10000)
-_MOVE_FIELDS = _word((1 << 16) + (1 << 3))
-_LARGEST, _OVERFLOW = int(_bits_of(65504.0)), int(_bits_of(65536.0))
-_SMALL = 256  # elements up to which NumPy's cast, a single operation, is the faster one
+_SMALLEST_EXPONENTS = np.full(BLOCK, bits_of(2.0**-14))
+_TO_ANCHOR = constant((13 << 23) + (-(126 << 10)) % 0x10000)
+_MOVE_FIELDS = constant((1 << 16) + (1 << 3))
+_LARGEST, _OVERFLOW = int(bits_of(65504.0)), int(bits_of(65536.0))
 
 
-def _float16_nearest(x: Array, out: Array, random: Any, buffers: Any) -> None:
-    if x.size > _SMALL:
-        _float16_anchored(x, out, random, buffers, _OVERFLOW)
-        return
-    quietly(np.copyto, out, x, casting="same_kind")
-    if _has_nan(x):
-        _write_nans(x, out, float16)
-
-
-def _float16_anchored(x: Array, out: Array, random: Any, buffers: Any, limit: int) -> None:
+def _float16_nearest(x: Array, out: Array, random: Any, buffers: Any, limit: int) -> None:
     word = np.bitwise_and(x.view(np.uint32), _MAGNITUDE, buffers[0])
     largest = word.item(word.argmax())  # words are ordered as values are, NaN after infinity
     if largest > limit:
@@ -246,18 +215,10 @@ def _float16_anchored(x: Array, out: Array, random: Any, buffers: Any, limit: in
         _write_nans(x, out, float16)
 
 
-# A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small.
-_SIGN_AND_FIELDS = np.array(0x8FFFE000 - (1 << 32), np.int32)
-_SHIFT_TO_FLOAT32 = np.array(13, np.int32)
-_BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
-
-
 def _float16_values(words: Array, out: Array, random: Any, buffers: Any) -> None:
     fields, signed = out.view(np.int32), words.view(np.int16)
-    fields[...] = signed  # extends the sign, so that it is still on top when shifted
-    fields <<= _SHIFT_TO_FLOAT32
-    fields &= _SIGN_AND_FIELDS
-    out *= _BIAS_DIFFERENCE
+    fields[...] = signed
+    float16_words_to_values(fields)
     # Infinity and NaN are the words from 0x7c00 on, and from 0xfc00 on with their sign bit.
     unsigned = words.view(np.uint16)
     if signed.item(signed.argmax()) >= 0x7C00 or unsigned.item(unsigned.argmax()) >= 0xFC00:
@@ -280,14 +241,8 @@ def _by_table(x: Array, out: Array, random: Any, buffers: Any, table: Array) -> 
 
 
 def _encoding_table(dtype: DType, mode: str, saturate: bool) -> Array:
-    return np.asarray(encode_rule(_every_value(bfloat16), dtype, mode, saturate))
+    return np.asarray(encode_rule(every_value(bfloat16), dtype, mode, saturate))
 
 
 def _look_up(words: Array, out: Array, random: Any, buffers: Any, table: Array) -> None:
     table.take(words, out=out, mode="wrap")  # never out of range; "wrap" is the quickest check
-
-
-@cache
-def _every_value(dtype: DType) -> Array:
-    """The values of all words of a format, in their order."""
-    return np.asarray(decode_rule(np.arange(1 << dtype.bits).astype(dtype.words), dtype))

@@ -10,6 +10,7 @@ from tinymp.devices import device_of
 from tinymp.formats.decode import values_of
 from tinymp.formats.dtype import DType, dtype_of, float64
 from tinymp.formats.encode import round_to_storage
+from tinymp.formats.few import decode_few, encode_few
 from tinymp.formats.rounding import RoundingState
 from tinymp.formats.rule import Array
 
@@ -26,6 +27,9 @@ def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = 
         mode: a rounding mode; used for floating-point formats only.
         saturate: as in ``encode``.
     """
+    if type(values) is np.ndarray:  # of a small model's arrays, straight to most of them
+        if (storage := encode_few(values, dtype, mode, saturate)) is not None:
+            return storage
     if values.dtype == dtype.storage:
         return values
     if dtype.kind != "float":
@@ -52,6 +56,9 @@ def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
 
     Storage that already is of the ``compute`` type is returned as it is, not copied.
     """
+    if type(storage) is np.ndarray:
+        if (few := decode_few(storage, dtype, compute)) is not None:
+            return few
     if storage.dtype == compute or dtype.kind != "float":
         return storage
     values = values_of(storage, dtype)

@@ -1,0 +1,187 @@
+"""How are a few thousand elements cast? By the fewest calls of NumPy.
+
+The arrays of a small model have 10 to 10,000 elements. A call costs 0.3 µs before it touches any of
+them, as much as a pass over 3,000; so the functions here look nowhere for a block, have no buffers,
+and take shortcuts that write more bytes than a long array could afford:
+
+- Rounding is left to the processor's addition, which rounds to nearest even. It does so at the
+  right place if the other operand is an *anchor*, so large that its unit in the last place is that
+  of the result. The result then stands in the lowest bits of the sum's word.
+- A table tells what depends on few bits, such as the anchor that an exponent needs.
+
+What would need one more question, such as NaN or an overflow, is left to `formats.fast`: these
+functions answer None then. What they return owns its memory: whoever gets it may keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from tinymp.formats.dtype import DType, bfloat16, float16, float32
+from tinymp.formats.quiet import quietly
+from tinymp.formats.words import Array, constant, every_value, has_nan
+
+#: Elements up to which it is calls that cost.
+FEW = 1 << 14
+
+_UINT16, _UINT32, _INT16, _INT32 = map(np.dtype, (np.uint16, np.uint32, np.int16, np.int32))
+_INT64, _FLOAT16, _FLOAT32 = map(np.dtype, (np.int64, np.float16, np.float32))
+_FLOAT64 = np.dtype(np.float64)
+
+
+def encode_few(values: Array, dtype: DType, mode: str | None, saturate: bool) -> Array | None:
+    """Return ``encode_rule`` of a NumPy array as storage; None if that is left to others.
+
+    ``mode``: None for the format's default.
+    """
+    encoder = _encoder(values.dtype, dtype, mode, saturate)
+    return encoder(values) if encoder is not None and _is_short(values) else None
+
+
+def decode_few(words: Array, dtype: DType, result: Any) -> Array | None:
+    """Return ``decode_rule`` of words or storage as a type; None if that is left to others."""
+    decoder = _decoder(dtype, result)
+    return decoder(words) if decoder is not None and _is_short(words) else None
+
+
+def _is_short(array: Array) -> bool:
+    # Of an array without axes NumPy makes a scalar, of an empty one argmax makes an error.
+    return 0 < array.size <= FEW and array.ndim > 0 and array.flags.c_contiguous
+
+
+@cache
+def _encoder(
+    source: np.dtype[Any], dtype: DType, mode: str | None, saturate: bool
+) -> Callable[[Array], Array | None] | None:
+    way = mode or dtype.default_rounding
+    if source != np.float32 or saturate:
+        return None
+    if dtype is bfloat16:
+        return {"toward_zero": _bfloat16_toward_zero, "nearest_even": _bfloat16_nearest}.get(way)
+    return _float16_nearest if dtype is float16 and way == "nearest_even" else None
+
+
+@cache
+def _decoder(dtype: DType, result: Any) -> Callable[[Array], Array | None] | None:
+    if np.dtype(result) != np.float32 or dtype.kind != "float" or dtype.bits > 16:
+        return None
+    others = partial(_look_up, every_value(dtype), dtype.words)
+    return {bfloat16: _bfloat16_values, float16: _float16_values}.get(dtype, others)
+
+
+# bfloat16: the upper half of a float32 word.
+
+_SIXTEEN = constant(16)
+# To a word, read as an integer, this adds nothing but a rounding: the unit of 2^68 in float64 is
+# 2^16. What is left then of the word, divided by 2^16, stands in the lowest bits. (Half as much
+# again, so that a negative word, which is a positive one less 2^32, does not change the exponent.)
+_UNIT_2_16 = np.array(1.5 * 2.0**68)
+_VERY_FEW = 2048  # elements up to which two calls cost more than every other half of a word
+
+
+def _bfloat16_toward_zero(x: Array) -> Array | None:
+    if has_nan(x):
+        return None
+    if x.size <= _VERY_FEW:
+        return x.view(_UINT16)[..., 1::2].copy()
+    return np.right_shift(x.view(_UINT32), _SIXTEEN).astype(_UINT16)
+
+
+def _bfloat16_nearest(x: Array) -> Array | None:
+    if has_nan(x):
+        return None
+    rounded = x.view(_INT32).astype(_FLOAT64)
+    rounded += _UNIT_2_16
+    return rounded.view(_INT64).astype(_UINT16)
+
+
+def _bfloat16_values(words: Array) -> Array:
+    values = np.empty(words.shape, _FLOAT32)
+    fields = values.view(_UINT32)
+    fields[...] = words
+    fields <<= _SIXTEEN
+    return values
+
+
+# float16. With e = max(exponent of x, -14), the unit of the result is 2^(e - 10), and that of an
+# anchor of exponent e + 13 in float32. Its significand holds the sign and exponent of the float16
+# word in the lowest 16 bits, less the implied bit, which comes with x:
+#
+#     anchor   sign | e + 13 + 127    | 0 ... 0 | sign | e + 14   | 0 ... 0
+#     sum      sign | the same        | 0 ... 0 | sign | exponent | significand
+#
+# A significand that rounds up to 2 carries into the exponent, up to that of infinity.
+
+
+def _anchors() -> Array:
+    """Return the anchor for each sign and exponent of float32: NaN if too large for float16."""
+    sign, field = np.divmod(np.arange(1 << 9), 1 << 8)
+    e = np.maximum(field - float32.bias, float16.emin)
+    shift = float32.significand_bits - float16.significand_bits
+    lowest = (sign << 15) | (e - float16.emin << float16.significand_bits)
+    anchor = (sign << 31) | (e + shift + float32.bias << float32.significand_bits) | lowest
+    anchor[e > float16.emax] = float32.nan_word
+    anchors: Array = anchor.astype(np.uint32).view(np.float32)
+    return anchors
+
+
+_ANCHORS = _anchors()
+_TO_EXPONENT = constant(float32.significand_bits)
+# Elements up to which NumPy's own cast is the quickest. It takes 2.5 ns for one, but 70 to 150 ns
+# if that underflows (it raises the processor's flag for each): too much for more of them.
+_A_VECTOR = 128
+
+
+def _float16_nearest(x: Array) -> Array | None:
+    if x.size <= _A_VECTOR:
+        return None if has_nan(x) else np.asarray(quietly(x.astype, _FLOAT16))
+    rounded = _ANCHORS.take(x.view(_UINT32) >> _TO_EXPONENT, mode="wrap")
+    if has_nan(rounded):
+        return None
+    rounded += x
+    storage = np.empty(x.shape, _FLOAT16)
+    storage.view(_UINT16)[...] = rounded.view(_UINT32)
+    return storage
+
+
+def _float16_values(words: Array) -> Array | None:
+    if words.size <= _VERY_FEW:
+        return _look_up(every_value(float16), _UINT16, words)
+    values = np.empty(words.shape, _FLOAT32)
+    fields = values.view(_INT32)
+    fields[...] = words.view(_INT16)
+    float16_words_to_values(fields)
+    flat = values.ravel()
+    # A sum of squares, rounded or not, is not below any of them: one question for most arrays.
+    if flat.dot(flat) < _BEYOND**2 or (
+        flat.item(flat.argmax()) < _BEYOND and flat.item(flat.argmin()) > -_BEYOND
+    ):
+        return values
+    return None
+
+
+# A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small.
+_SIGN_AND_FIELDS = np.array(0x8FFFE000 - (1 << 32), np.int32)
+_SHIFT_TO_FLOAT32 = np.array(13, np.int32)
+_BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
+_BEYOND = 2.0 ** (float16.emax + 1)
+
+
+def float16_words_to_values(words: Array) -> None:
+    """Turn float16 words into values, in their memory; infinity and NaN become 2^16 and more.
+
+    ``words``: as int32, with the sign extended, so that it is still on top when shifted.
+    """
+    words <<= _SHIFT_TO_FLOAT32
+    words &= _SIGN_AND_FIELDS
+    values = words.view(_FLOAT32)
+    values *= _BIAS_DIFFERENCE
+
+
+def _look_up(table: Array, type_of_words: np.dtype[Any], words: Array) -> Array:
+    # Words never are out of range; "wrap" is the quickest check.
+    return np.asarray(table.take(words.view(type_of_words), mode="wrap"))
