@@ -125,7 +125,7 @@ def few_decoding(module):
     for dtype in (bfloat16, float16, float8_e4m3fn, float8_e5m2):
         every = np.arange(1 << dtype.bits).astype(dtype.words)
         values = decode(every, dtype)
-        for size in (1000, 4000):
+        for size in (1000, 6000):
             for start in range(0, len(every), size):
                 part = np.resize(every[start : start + size], size)
                 found = module.decode_few(part, dtype, np.float32)

@@ -218,7 +218,7 @@ def _float16_nearest(x: Array, out: Array, random: Any, buffers: Any, limit: int
 def _float16_values(words: Array, out: Array, random: Any, buffers: Any) -> None:
     fields, signed = out.view(np.int32), words.view(np.int16)
     fields[...] = signed
-    float16_words_to_values(fields)
+    float16_words_to_values(fields, out)
     # Infinity and NaN are the words from 0x7c00 on, and from 0xfc00 on with their sign bit.
     unsigned = words.view(np.uint16)
     if signed.item(signed.argmax()) >= 0x7C00 or unsigned.item(unsigned.argmax()) >= 0xFC00:

@@ -7,7 +7,8 @@ and take shortcuts that write more bytes than a long array could afford:
 - Rounding is left to the processor's addition, which rounds to nearest even. It does so at the
   right place if the other operand is an *anchor*, so large that its unit in the last place is that
   of the result. The result then stands in the lowest bits of the sum's word.
-- A table tells what depends on few bits, such as the anchor that an exponent needs.
+- A table tells what depends on few bits, such as the anchor that an exponent needs. It is slow for
+  an element, but a single call.
 
 What would need one more question, such as NaN or an overflow, is left to `formats.fast`: these
 functions answer None then. What they return owns its memory: whoever gets it may keep it.
@@ -28,6 +29,14 @@ from tinymp.formats.words import Array, constant, every_value, has_nan
 #: Elements up to which it is calls that cost.
 FEW = 1 << 14
 
+# Elements up to which the shortest ways win: every other half of a word, instead of two operations
+# on whole words; a look into a table, instead of some two operations; and NumPy's own cast to
+# float16. That takes 2.5 ns an element, but 70 to 150 ns for one that underflows, as small
+# gradients do (it raises the processor's flag for each).
+_EVERY_OTHER = 2048
+_LOOK_UP = 1024
+_BY_NUMPY = 128
+
 _UINT16, _UINT32, _INT16, _INT32 = map(np.dtype, (np.uint16, np.uint32, np.int16, np.int32))
 _INT64, _FLOAT16, _FLOAT32 = map(np.dtype, (np.int64, np.float16, np.float32))
 _FLOAT64 = np.dtype(np.float64)
@@ -38,14 +47,18 @@ def encode_few(values: Array, dtype: DType, mode: str | None, saturate: bool) ->
 
     ``mode``: None for the format's default.
     """
+    if not _is_short(values):
+        return None
     encoder = _encoder(values.dtype, dtype, mode, saturate)
-    return encoder(values) if encoder is not None and _is_short(values) else None
+    return None if encoder is None else encoder(values)
 
 
 def decode_few(words: Array, dtype: DType, result: Any) -> Array | None:
     """Return ``decode_rule`` of words or storage as a type; None if that is left to others."""
+    if not _is_short(words):
+        return None
     decoder = _decoder(dtype, result)
-    return decoder(words) if decoder is not None and _is_short(words) else None
+    return None if decoder is None else decoder(words)
 
 
 def _is_short(array: Array) -> bool:
@@ -69,8 +82,12 @@ def _encoder(
 def _decoder(dtype: DType, result: Any) -> Callable[[Array], Array | None] | None:
     if np.dtype(result) != np.float32 or dtype.kind != "float" or dtype.bits > 16:
         return None
-    others = partial(_look_up, every_value(dtype), dtype.words)
-    return {bfloat16: _bfloat16_values, float16: _float16_values}.get(dtype, others)
+    read = {bfloat16: _bfloat16_values, float16: _float16_values}.get(dtype, _look_up)
+    return partial(read, every_value(dtype))
+
+
+def _look_up(table: Array, words: Array) -> Array:
+    return table.take(words, mode="wrap")  # never out of range; "wrap" is the quickest check
 
 
 # bfloat16: the upper half of a float32 word.
@@ -80,13 +97,12 @@ _SIXTEEN = constant(16)
 # 2^16. What is left then of the word, divided by 2^16, stands in the lowest bits. (Half as much
 # again, so that a negative word, which is a positive one less 2^32, does not change the exponent.)
 _UNIT_2_16 = np.array(1.5 * 2.0**68)
-_VERY_FEW = 2048  # elements up to which two calls cost more than every other half of a word
 
 
 def _bfloat16_toward_zero(x: Array) -> Array | None:
     if has_nan(x):
         return None
-    if x.size <= _VERY_FEW:
+    if x.size <= _EVERY_OTHER:
         return x.view(_UINT16)[..., 1::2].copy()
     return np.right_shift(x.view(_UINT32), _SIXTEEN).astype(_UINT16)
 
@@ -99,7 +115,9 @@ def _bfloat16_nearest(x: Array) -> Array | None:
     return rounded.view(_INT64).astype(_UINT16)
 
 
-def _bfloat16_values(words: Array) -> Array:
+def _bfloat16_values(table: Array, words: Array) -> Array:
+    if words.size <= _LOOK_UP:
+        return table.take(words, mode="wrap")
     values = np.empty(words.shape, _FLOAT32)
     fields = values.view(_UINT32)
     fields[...] = words
@@ -131,13 +149,10 @@ def _anchors() -> Array:
 
 _ANCHORS = _anchors()
 _TO_EXPONENT = constant(float32.significand_bits)
-# Elements up to which NumPy's own cast is the quickest. It takes 2.5 ns for one, but 70 to 150 ns
-# if that underflows (it raises the processor's flag for each): too much for more of them.
-_A_VECTOR = 128
 
 
 def _float16_nearest(x: Array) -> Array | None:
-    if x.size <= _A_VECTOR:
+    if x.size <= _BY_NUMPY:
         return None if has_nan(x) else np.asarray(quietly(x.astype, _FLOAT16))
     rounded = _ANCHORS.take(x.view(_UINT32) >> _TO_EXPONENT, mode="wrap")
     if has_nan(rounded):
@@ -148,13 +163,10 @@ def _float16_nearest(x: Array) -> Array | None:
     return storage
 
 
-def _float16_values(words: Array) -> Array | None:
-    if words.size <= _VERY_FEW:
-        return _look_up(every_value(float16), _UINT16, words)
-    values = np.empty(words.shape, _FLOAT32)
-    fields = values.view(_INT32)
-    fields[...] = words.view(_INT16)
-    float16_words_to_values(fields)
+def _float16_values(table: Array, words: Array) -> Array | None:
+    if words.size <= 4 * _LOOK_UP:
+        return table.take(words.view(_UINT16), mode="wrap")
+    values = float16_words_to_values(words.view(_INT16).astype(_INT32))
     flat = values.ravel()
     # A sum of squares, rounded or not, is not below any of them: one question for most arrays.
     if flat.dot(flat) < _BEYOND**2 or (
@@ -171,17 +183,11 @@ _BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
 _BEYOND = 2.0 ** (float16.emax + 1)
 
 
-def float16_words_to_values(words: Array) -> None:
-    """Turn float16 words into values, in their memory; infinity and NaN become 2^16 and more.
+def float16_words_to_values(words: Array, out: Array | None = None) -> Array:
+    """Return the values of float16 words; those of infinity and NaN are 2^16 and more.
 
-    ``words``: as int32, with the sign extended, so that it is still on top when shifted.
+    ``words``: as int32, with the sign extended, so that it is still on top when shifted; used up.
     """
     words <<= _SHIFT_TO_FLOAT32
     words &= _SIGN_AND_FIELDS
-    values = words.view(_FLOAT32)
-    values *= _BIAS_DIFFERENCE
-
-
-def _look_up(table: Array, type_of_words: np.dtype[Any], words: Array) -> Array:
-    # Words never are out of range; "wrap" is the quickest check.
-    return np.asarray(table.take(words.view(type_of_words), mode="wrap"))
+    return np.multiply(words.view(_FLOAT32), _BIAS_DIFFERENCE, out)

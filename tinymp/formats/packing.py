@@ -27,7 +27,7 @@ def pack(values: Array, dtype: DType, mode: str | None = None, saturate: bool = 
         mode: a rounding mode; used for floating-point formats only.
         saturate: as in ``encode``.
     """
-    if type(values) is np.ndarray:  # of a small model's arrays, straight to most of them
+    if type(values) is np.ndarray:  # the shortest way, for small models
         if (storage := encode_few(values, dtype, mode, saturate)) is not None:
             return storage
     if values.dtype == dtype.storage:
