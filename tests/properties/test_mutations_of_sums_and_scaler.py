@@ -290,7 +290,7 @@ MUTATIONS = [
     (scaler, SCALER, "None if check.found_inf else optimizer.step", "optimizer.step"),
     (scaler, SCALER, "outputs * self._state.scale", "outputs * 1.0"),
     (scaler, SCALER, '        check.stage = "unscaled"\n', ""),
-    (scaler, SCALER, "found_inf=any(check.found_inf", "found_inf=all(check.found_inf"),
+    (scaler, SCALER, "found_inf=bool(overflown)", "found_inf=len(overflown) == len(checks)"),
     (scaler, SCALER, "        self._checks.clear()\n", ""),
     (scaler, SCALER, 'enabled", True))', 'enabled", True)) or True'),
     (scaler, SCALER, "record.found_inf, record.largest", "not record.found_inf, record.largest"),

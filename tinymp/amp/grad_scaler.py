@@ -24,6 +24,7 @@ from tinymp.amp.diagnosis import LossScaleWarning, ScaleRecord, diagnose
 from tinymp.amp.loss_scale import DynamicLossScale, LossScalePolicy, SettingError, in_float32
 from tinymp.amp.unscale import Check, ScalerOrderError, largest, unscale, with_gradients
 from tinymp.autograd import Tensor
+from tinymp.formats import DType
 from tinymp.optim import Optimizer
 
 _SETTINGS = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
@@ -61,8 +62,9 @@ class GradScaler:
         self._state = self._policy.start
         self._scaled = False  # whether scale() was ever called
         self._checks: dict[Optimizer, Check] = {}
-        # Losses before scaling, for a diagnosis; a loop that never updates must not pile them up.
-        self._losses: deque[Tensor] = deque(maxlen=16)
+        # Losses before scaling, for a diagnosis: storage and dtype, so without their graph. A loop
+        # that never updates must not pile them up.
+        self._losses: deque[tuple[Any, DType]] = deque(maxlen=16)
         self.trace: list[ScaleRecord] = []
 
     # A step, in the order of its calls
@@ -78,8 +80,8 @@ class GradScaler:
             return outputs
         if isinstance(outputs, Tensor):
             self._scaled = True
-            if outputs.size == 1:
-                self._losses.append(outputs.detach())
+            if outputs._array.size == 1:
+                self._losses.append((outputs._array, outputs.dtype))
             return outputs * self._state.scale
         if isinstance(outputs, list | tuple):
             return type(outputs)(self.scale(output) for output in outputs)
@@ -105,9 +107,8 @@ class GradScaler:
             return
         check = self._check_of(optimizer, "unscale_")
         parameters = with_gradients(optimizer)
-        others = [c.parameters for c in self._checks.values() if c is not check]
         check.parameters = frozenset(parameters)
-        if any(parameters & check.parameters for parameters in others):
+        if any(c is not check and c.parameters & check.parameters for c in self._checks.values()):
             raise ScalerOrderError(
                 "unscale_() was called for two optimizers that share a parameter, and would divide "
                 "its gradient by the scale twice; give each parameter to one optimizer"
@@ -276,18 +277,20 @@ class GradScaler:
                 "update() was called, but no gradient was checked for inf and NaN since the last "
                 "one; call step(optimizer) first"
             )
+        overflown = [check.stage for check in checks if check.found_inf]
         record = ScaleRecord(
             step=len(self.trace),
             scale=self._state.scale,
             largest=largest([check.largest or 0.0 for check in checks]) / self._state.scale,
-            found_inf=any(check.found_inf for check in checks),
-            skipped=any(check.found_inf and check.stage == "stepped" for check in checks),
+            found_inf=bool(overflown),
+            skipped="stepped" in overflown,
         )
         self._state = self._policy.next(self._state, record.found_inf, record.largest)
         self.trace.append(record)
         if not record.found_inf:
             return None  # without a look at the losses, which may be on a GPU
-        return diagnose(self.trace, self._state.scale, [float(loss) for loss in self._losses])
+        losses = [float(Tensor(*loss)) for loss in self._losses]
+        return diagnose(self.trace, self._state.scale, losses)
 
     def _dynamic(self) -> DynamicLossScale:
         if not isinstance(self._policy, DynamicLossScale):
