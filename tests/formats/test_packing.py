@@ -124,10 +124,10 @@ def test_a_turned_matrix_keeps_its_layout():
     assert unpack(storage, float16).T.flags.c_contiguous
 
 
-@pytest.mark.parametrize("size", [3, 200, 3000, 20_000])
+@pytest.mark.parametrize("shape", [(), 3, 200, 3000, 20_000])
 @pytest.mark.parametrize("mode", ["toward_zero", "nearest_even"])
-def test_what_is_packed_owns_its_memory(narrow, mode, size):
-    storage = pack(np.ones(size, np.float32), narrow, mode)
+def test_what_is_packed_owns_its_memory(narrow, mode, shape):
+    storage = pack(np.ones(shape, np.float32), narrow, mode)
     assert storage.dtype == narrow.storage
     assert storage.base is None
     assert unpack(storage, narrow).base is None

@@ -280,8 +280,8 @@ MUTATIONS = [
     (few_decoding, FEW, "    fields <<= _SIXTEEN\n", ""),
     (few_decoding, FEW, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
     (few_decoding, FEW, "words.view(_INT16)", "words.view(_UINT16)"),
-    (few_decoding, FEW, "_BEYOND**2 or", "_BEYOND**3 or"),
-    (few_decoding, FEW, "flat.argmin()) > -_BEYOND", "flat.argmin()) > -2 * _BEYOND"),
+    (few_decoding, FEW, "float16.exponent_mask", "float16.exponent_mask >> 1"),
+    (few_decoding, FEW, "()) == float16.infinity_word", "()) > float16.infinity_word"),
     (few_decoding, FEW, "0x8FFFE000", "0x8FFFC000"),
     # Sums
     (sums, SUMMATION, "zero, terms[i]), -lost)", "zero, terms[i]), lost)"),

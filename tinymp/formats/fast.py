@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.formats.dtype import DType, bfloat16, float16, float32, float64
-from tinymp.formats.few import decode_few, encode_few, float16_words_to_values
+from tinymp.formats.few import BIAS_DIFFERENCE, decode_few, encode_few, move_float16_fields
 from tinymp.formats.quiet import quietly
 from tinymp.formats.rule import decode_rule, encode_rule, value_type
 from tinymp.formats.walk import Spelling, walk
@@ -218,7 +218,8 @@ def _float16_nearest(x: Array, out: Array, random: Any, buffers: Any, limit: int
 def _float16_values(words: Array, out: Array, random: Any, buffers: Any) -> None:
     fields, signed = out.view(np.int32), words.view(np.int16)
     fields[...] = signed
-    float16_words_to_values(fields, out)
+    move_float16_fields(fields)
+    out *= BIAS_DIFFERENCE
     # Infinity and NaN are the words from 0x7c00 on, and from 0xfc00 on with their sign bit.
     unsigned = words.view(np.uint16)
     if signed.item(signed.argmax()) >= 0x7C00 or unsigned.item(unsigned.argmax()) >= 0xFC00:

@@ -62,8 +62,7 @@ def decode_few(words: Array, dtype: DType, result: Any) -> Array | None:
 
 
 def _is_short(array: Array) -> bool:
-    # Of an array without axes NumPy makes a scalar, of an empty one argmax makes an error.
-    return 0 < array.size <= FEW and array.ndim > 0 and array.flags.c_contiguous
+    return 0 < array.size <= FEW and array.flags.c_contiguous  # argmax refuses empty arrays
 
 
 @cache
@@ -87,7 +86,9 @@ def _decoder(dtype: DType, result: Any) -> Callable[[Array], Array | None] | Non
 
 
 def _look_up(table: Array, words: Array) -> Array:
-    return table.take(words, mode="wrap")  # never out of range; "wrap" is the quickest check
+    # Words never are out of range; "wrap" is the quickest check. And of an array without axes NumPy
+    # makes a scalar.
+    return np.asarray(table.take(words, mode="wrap"))
 
 
 # bfloat16: the upper half of a float32 word.
@@ -102,9 +103,9 @@ _UNIT_2_16 = np.array(1.5 * 2.0**68)
 def _bfloat16_toward_zero(x: Array) -> Array | None:
     if has_nan(x):
         return None
-    if x.size <= _EVERY_OTHER:
+    if x.size <= _EVERY_OTHER and x.ndim > 0:
         return x.view(_UINT16)[..., 1::2].copy()
-    return np.right_shift(x.view(_UINT32), _SIXTEEN).astype(_UINT16)
+    return np.asarray(x.view(_UINT32) >> _SIXTEEN).astype(_UINT16)
 
 
 def _bfloat16_nearest(x: Array) -> Array | None:
@@ -117,7 +118,7 @@ def _bfloat16_nearest(x: Array) -> Array | None:
 
 def _bfloat16_values(table: Array, words: Array) -> Array:
     if words.size <= _LOOK_UP:
-        return table.take(words, mode="wrap")
+        return _look_up(table, words)
     values = np.empty(words.shape, _FLOAT32)
     fields = values.view(_UINT32)
     fields[...] = words
@@ -165,29 +166,29 @@ def _float16_nearest(x: Array) -> Array | None:
 
 def _float16_values(table: Array, words: Array) -> Array | None:
     if words.size <= 4 * _LOOK_UP:
-        return table.take(words.view(_UINT16), mode="wrap")
-    values = float16_words_to_values(words.view(_INT16).astype(_INT32))
-    flat = values.ravel()
-    # A sum of squares, rounded or not, is not below any of them: one question for most arrays.
-    if flat.dot(flat) < _BEYOND**2 or (
-        flat.item(flat.argmax()) < _BEYOND and flat.item(flat.argmin()) > -_BEYOND
-    ):
-        return values
-    return None
+        return _look_up(table, words.view(_UINT16))
+    signed = words.view(_INT16)
+    exponents = signed & _EXPONENT
+    if exponents.item(exponents.argmax()) == float16.infinity_word:  # that of NaN, too
+        return None
+    fields = signed.astype(_INT32)
+    move_float16_fields(fields)
+    return np.multiply(fields.view(_FLOAT32), BIAS_DIFFERENCE)
 
 
-# A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small.
+_EXPONENT = np.array(float16.exponent_mask, np.int16)
+
+# A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small,
+# and infinity and NaN as if their exponent were an ordinary one.
 _SIGN_AND_FIELDS = np.array(0x8FFFE000 - (1 << 32), np.int32)
 _SHIFT_TO_FLOAT32 = np.array(13, np.int32)
-_BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
-_BEYOND = 2.0 ** (float16.emax + 1)
+BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
 
 
-def float16_words_to_values(words: Array, out: Array | None = None) -> Array:
-    """Return the values of float16 words; those of infinity and NaN are 2^16 and more.
+def move_float16_fields(words: Array) -> None:
+    """Move the fields of float16 words, as int32, in their memory to where float32 has them.
 
-    ``words``: as int32, with the sign extended, so that it is still on top when shifted; used up.
+    The sign has to be extended, so that it is still on top when shifted.
     """
     words <<= _SHIFT_TO_FLOAT32
     words &= _SIGN_AND_FIELDS
-    return np.multiply(words.view(_FLOAT32), _BIAS_DIFFERENCE, out)
