@@ -82,7 +82,9 @@ class Plan:
             saved = known.copy()
         else:
             saved = {name: known[name] for name in self.known}
-        versions = []
+        versions: Versions = []
+        if not self.tensors and not self.keepers:
+            return saved, versions
         everything = (*operands, result)
         for name, place in self.tensors.items():
             tensor = everything[place]

@@ -9,7 +9,7 @@ import numpy as np
 Array = Any
 
 _FEW = 4096  # elements up to which np.where, a single call, is the faster one
-_MANY = 1 << 17  # elements from which a second array does not fit into the cache
+_MANY = 1 << 20  # elements from which a second array costs more than it gains
 _WORDS = {n: np.dtype(f"i{n}") for n in (1, 2, 4, 8)}
 
 
