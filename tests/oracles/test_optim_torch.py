@@ -66,6 +66,22 @@ class Approx:
             return self._with(quotient, error, 1)
         return self * (1 / other)
 
+    def _become(self, other: Approx) -> Approx:
+        self.value, self.error = other.value, other.error
+        return self
+
+    def __iadd__(self, other: Any) -> Approx:
+        return self._become(self + other)
+
+    def __imul__(self, other: Any) -> Approx:
+        return self._become(self * other)
+
+    def __itruediv__(self, other: Any) -> Approx:
+        return self._become(self / other)
+
+    def __setitem__(self, everything: Any, other: Approx) -> None:
+        self._become(other)
+
     def sqrt(self) -> Approx:
         root = np.sqrt(self.value)
         error = np.sqrt(self.value + self.error) - root
@@ -116,10 +132,10 @@ def error_bound(optimizer: optim.Optimizer, w: Any, gradients: Any, u: float) ->
     xp = SimpleNamespace(sqrt=Approx.sqrt)
     weights = Approx(w.astype(np.float64), nothing, u)
     state = [Approx(nothing, nothing, u) for _ in optimizer.slots(group)]
+    step = type(optimizer).rule(xp, lambda number: number, **options)
     for t, g in enumerate(gradients, start=1):
         gradient = Approx(g.astype(np.float64), nothing, u)
-        step, *state = type(optimizer).rule(xp, t, weights, gradient, *state, **options)
-        weights = weights - step
+        weights = weights - step(t, weights, gradient, *state)
     return weights.error
 
 
