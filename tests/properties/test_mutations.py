@@ -85,7 +85,7 @@ def fast(module):
 
 
 def few(module):
-    spelled = [(bfloat16, "nearest_even"), (bfloat16, "toward_zero"), (float16, "nearest_even")]
+    spelled = [(d, m) for d in (bfloat16, float16) for m in ("nearest_even", "toward_zero")]
 
     def encode_with(module, d, m, s, x, r=None):
         words = encode(x, d, m, s, random_words=r)
@@ -271,12 +271,15 @@ MUTATIONS = [
     (few, FEW, "    if has_nan(x):\n        return None\n    rounded", "    rounded"),
     (few, FEW, "None if has_nan(x) else ", ""),
     (few, FEW, "    if has_nan(rounded):\n        return None\n", ""),
-    (few, FEW, "bias, float16.emin)", "bias, float16.emin - 1)"),
-    (few, FEW, "(sign << 15) | ", ""),
+    (few, FEW, "_POWER, float16.emin)", "_POWER, float16.emin - 1)"),
+    (few, FEW, "(_SIGN << 15) | ", ""),
     (few, FEW, "- float16.emin << float16", "- float16.emin + 1 << float16"),
-    (few, FEW, "e + shift + float32.bias", "e + shift - 1 + float32.bias"),
+    (few, FEW, "e + _SHIFT + float32.bias", "e + _SHIFT - 1 + float32.bias"),
     (few, FEW, "e > float16.emax", "e > float16.emax + 1"),
-    (few, FEW, 'way == "nearest_even" else', "way else"),
+    (few, FEW, "_SHIFT + float16.emin - _POWER", "_SHIFT + float16.emin - 1 - _POWER"),
+    (few, FEW, "(cut, float32.significand_bits)", "(cut, float32.significand_bits - 1)"),
+    (few, FEW, "    kept &= word\n", "    kept = word\n"),
+    (few, FEW, '"toward_zero": _float16_toward_zero', '"toward_zero": _float16_nearest'),
     (few_decoding, FEW, "    fields <<= _SIXTEEN\n", ""),
     (few_decoding, FEW, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
     (few_decoding, FEW, "words.view(_INT16)", "words.view(_UINT16)"),

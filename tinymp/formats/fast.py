@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.formats.dtype import DType, bfloat16, float16, float32, float64
-from tinymp.formats.few import BIAS_DIFFERENCE, decode_few, encode_few, move_float16_fields
+from tinymp.formats.few import BIAS_DIFFERENCE, FEW, decode_few, encode_few, move_float16_fields
 from tinymp.formats.quiet import quietly
 from tinymp.formats.rule import decode_rule, encode_rule, value_type
 from tinymp.formats.walk import Spelling, walk
@@ -81,6 +81,8 @@ def _encoder(
     if source == np.float32 and dtype is float16 and mode == "nearest_even":
         limit = _LARGEST if saturate else _OVERFLOW
         return Spelling(partial(_float16_nearest, limit=limit), BLOCK, weight=5, buffers=2)
+    if source == np.float32 and dtype is float16 and mode == "toward_zero" and not saturate:
+        return Spelling(_float16_toward_zero, FEW, weight=10)
     if source == np.float32 and dtype.bits <= 8 and mode != "stochastic":
         table = _encoding_table(dtype, mode, saturate)
         return Spelling(partial(_by_table, table=table), BLOCK, weight=5, buffers=1)
@@ -213,6 +215,11 @@ def _float16_nearest(x: Array, out: Array, random: Any, buffers: Any, limit: int
     _upper_halves(word, out.view(np.uint16))
     if largest > float32.exponent_mask:
         _write_nans(x, out, float16)
+
+
+def _float16_toward_zero(x: Array, out: Array, random: Any, buffers: Any) -> None:
+    short = encode_few(x, float16, "toward_zero", False)
+    out[...] = encode_rule(x, float16, "toward_zero").view(np.float16) if short is None else short
 
 
 def _float16_values(words: Array, out: Array, random: Any, buffers: Any) -> None:

@@ -74,7 +74,9 @@ def _encoder(
         return None
     if dtype is bfloat16:
         return {"toward_zero": _bfloat16_toward_zero, "nearest_even": _bfloat16_nearest}.get(way)
-    return _float16_nearest if dtype is float16 and way == "nearest_even" else None
+    if dtype is float16:
+        return {"toward_zero": _float16_toward_zero, "nearest_even": _float16_nearest}.get(way)
+    return None
 
 
 @cache
@@ -135,27 +137,51 @@ def _bfloat16_values(table: Array, words: Array) -> Array:
 #
 # A significand that rounds up to 2 carries into the exponent, up to that of infinity.
 
+_SIGN, _POWER = np.divmod(np.arange(1 << 9), 1 << 8)  # of all words without their significands
+_POWER -= float32.bias
+_SHIFT = float32.significand_bits - float16.significand_bits
+
 
 def _anchors() -> Array:
     """Return the anchor for each sign and exponent of float32: NaN if too large for float16."""
-    sign, field = np.divmod(np.arange(1 << 9), 1 << 8)
-    e = np.maximum(field - float32.bias, float16.emin)
-    shift = float32.significand_bits - float16.significand_bits
-    lowest = (sign << 15) | (e - float16.emin << float16.significand_bits)
-    anchor = (sign << 31) | (e + shift + float32.bias << float32.significand_bits) | lowest
+    e = np.maximum(_POWER, float16.emin)
+    lowest = (_SIGN << 15) | (e - float16.emin << float16.significand_bits)
+    anchor = (_SIGN << 31) | (e + _SHIFT + float32.bias << float32.significand_bits) | lowest
     anchor[e > float16.emax] = float32.nan_word
     anchors: Array = anchor.astype(np.uint32).view(np.float32)
     return anchors
 
 
-_ANCHORS = _anchors()
+def _kept() -> Array:
+    """Return which bits float16 has room for, for each sign and exponent of float32."""
+    cut = np.maximum(_SHIFT, _SHIFT + float16.emin - _POWER)
+    # The implied bit cannot be cut. Alone, it is half the smallest subnormal at most if it should
+    # be: in the sum a tie, which goes to zero, the even one.
+    kept: Array = (-1 << np.minimum(cut, float32.significand_bits)).astype(np.uint32)
+    return kept
+
+
+_ANCHORS, _KEPT = _anchors(), _kept()
 _TO_EXPONENT = constant(float32.significand_bits)
 
 
 def _float16_nearest(x: Array) -> Array | None:
     if x.size <= _BY_NUMPY:
         return None if has_nan(x) else np.asarray(quietly(x.astype, _FLOAT16))
-    rounded = _ANCHORS.take(x.view(_UINT32) >> _TO_EXPONENT, mode="wrap")
+    return _float16_sum(x.view(_UINT32) >> _TO_EXPONENT, x)
+
+
+def _float16_toward_zero(x: Array) -> Array | None:
+    word = x.view(_UINT32)
+    exponent = word >> _TO_EXPONENT
+    kept = _KEPT.take(exponent, mode="wrap")
+    kept &= word
+    return _float16_sum(exponent, kept.view(_FLOAT32))
+
+
+def _float16_sum(exponent: Array, x: Array) -> Array | None:
+    """Return the words in the sums of values and the anchors of their exponents."""
+    rounded = _ANCHORS.take(exponent, mode="wrap")
     if has_nan(rounded):
         return None
     rounded += x
