@@ -40,8 +40,8 @@ def sum_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 def max_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """What `np.max(x, axis, keepdims=keepdims)` computes; a NaN is the maximum of its row."""
-    if not _has_short_rows(x, axis) or not x.size:
-        return np.max(x, axis=axis, keepdims=keepdims)
+    if x.size < 1000 or not _has_short_rows(x, axis):
+        return x.max(axis=axis, keepdims=keepdims)
     places = x.argmax(axis=-1, keepdims=keepdims)
     places += np.arange(0, x.size, x.shape[-1]).reshape(places.shape)
     return x.take(places)
