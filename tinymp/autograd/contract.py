@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -176,13 +177,8 @@ class Contract:
 
     def seen(self, storage: Array, dtype: DType, view: View) -> Array:
         """A storage as a rule sees it: words, words with their dtype, or values."""
-        if view == "words":
-            return storage
-        if view == "packed" or (view == "matrices" and dtype.storage != self.compute):
-            return Packed(storage, dtype)
-        if dtype.kind != "float":
-            return storage.astype(self.compute, copy=False)
-        return unpack(storage, dtype, self.compute)
+        show = self._view(dtype, "", view)
+        return storage if show is None else show(storage)
 
     def _shown(self, x: Operand, name: str) -> Any:
         """A function that shows an operand like `x` to the forward rule."""
@@ -195,10 +191,17 @@ class Contract:
 
     def _view(self, dtype: DType, name: str, view: View) -> Any:
         """A function that shows a storage of `dtype` to a rule; None where that sees it as held."""
-        held_as_computed = view in ("values", "matrices") and dtype.storage == self.compute
-        if view == "words" or held_as_computed or name in self.op.undecoded:
+        if view == "words" or name in self.op.undecoded:
             return None
-        return lambda storage: self.seen(storage, dtype, view)
+        if view != "packed" and dtype.storage == self.compute:
+            return None
+        if view == "packed" or (
+            view == "matrices" and self.accumulator.multiplies_words(self.device)
+        ):
+            return partial(Packed, dtype=dtype)
+        if dtype.kind != "float":
+            return lambda storage: storage.astype(self.compute, copy=False)
+        return partial(unpack, dtype=dtype, compute=self.compute)
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:

@@ -41,8 +41,8 @@ class Op:
     `forward_on`, `backward_on`
         what the rules see of a tensor: `"values"` decoded to the compute dtype (float32, or float64
         where an input is float64), `"words"` the storage untouched (for rules that only move
-        elements), `"packed"` storage together with its dtype, `"matrices"` packed where it has to
-        be decoded and values elsewhere (for matrix products).
+        elements), `"packed"` storage together with its dtype, `"matrices"` (for matrix products)
+        packed where the accumulator multiplies words, and values elsewhere.
     `takes`
         dtypes that its inputs may have: `"anything"`, or `"floats"` alone.
     `result`

@@ -50,6 +50,10 @@ class Accumulator(ABC):
         """Product of matrices on `device`, packed or values, as values."""
         return self.matmul(values_of(x), values_of(y))
 
+    def multiplies_words(self, device: Device) -> bool:
+        """Whether words as they are held, rather than values, make a product on `device`."""
+        return False
+
     def cumsum(self, x: Array, axis: int) -> Array:
         """Sums of the values so far along `axis`: each is rounded as this accumulator rounds."""
         return x.cumsum(axis=axis)
@@ -101,6 +105,9 @@ class Native(Accumulator):
             return device.matmul_words(x.storage, y.storage, x.dtype)
         return device.matmul(values_of(x), values_of(y))
 
+    def multiplies_words(self, device: Device) -> bool:
+        return device.multiplies_words
+
 
 class Double(Accumulator):
     """float64, in whatever order the device is fastest, rounded once to the values' type."""
@@ -150,6 +157,9 @@ class TensorCore(Native):
             )
         return tensor_core_matmul(x.storage, y.storage, x.dtype, architecture=self.architecture)
 
+    def multiplies_words(self, device: Device) -> bool:
+        return True
+
 
 class Reproducible(Accumulator):
     """float32 with the same bits on every device: see `reproducible`, which says how."""
@@ -172,6 +182,9 @@ class Reproducible(Accumulator):
         if is_two_byte_pair(x, y):
             return reproducible.product_in_parts(device, x, y)
         return self.matmul(values_of(x), values_of(y))
+
+    def multiplies_words(self, device: Device) -> bool:
+        return True
 
     def functions(self, xp: Any) -> dict[str, Callable[..., Array]]:
         return reproducible.functions(xp)
