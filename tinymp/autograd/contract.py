@@ -191,13 +191,11 @@ class Contract:
 
     def _view(self, dtype: DType, name: str, view: View) -> Any:
         """A function that shows a storage of `dtype` to a rule; None where that sees it as held."""
-        if view == "words" or name in self.op.undecoded:
+        multiplies_words = self.accumulator.multiplies_words(self.device)
+        held_as_computed = view in ("values", "matrices") and dtype.storage == self.compute
+        if view == "words" or held_as_computed or name in self.op.undecoded:
             return None
-        if view != "packed" and dtype.storage == self.compute:
-            return None
-        if view == "packed" or (
-            view == "matrices" and self.accumulator.multiplies_words(self.device)
-        ):
+        if view == "packed" or (view == "matrices" and multiplies_words):
             return partial(Packed, dtype=dtype)
         if dtype.kind != "float":
             return lambda storage: storage.astype(self.compute, copy=False)

@@ -43,7 +43,6 @@ class Node:
             sources[position] = x.node or x
         self.contract = contract
         self.sources: Sequence[Node | Tensor | None] = sources
-        self.saved: dict[str, Any] | None
         self.saved, self.versions = plan.keep(operands, known, result)
         self.recall: Callable[[], dict[str, Any]] | None = None
         self.kind = result.kind

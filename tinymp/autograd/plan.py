@@ -73,7 +73,7 @@ class Plan:
 
     def keep(
         self, operands: tuple[Any, ...], known: dict[str, Any], result: Tensor
-    ) -> tuple[dict[str, Any], Versions]:
+    ) -> tuple[dict[str, Any] | None, Versions]:
         """What the rules ask for, by name, and the versions of the tensors in it.
 
         Attributes and residuals are in `known`. Of tensors the storage is kept.
@@ -82,9 +82,7 @@ class Plan:
             saved = known.copy()
         else:
             saved = {name: known[name] for name in self.known}
-        versions: Versions = []
-        if not self.tensors and not self.keepers:
-            return saved, versions
+        versions = []
         everything = (*operands, result)
         for name, place in self.tensors.items():
             tensor = everything[place]

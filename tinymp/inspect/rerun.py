@@ -122,4 +122,5 @@ def input_name(op: Op, position: int) -> str:
 
 def _saved(node: Node) -> dict[str, Any]:
     assert node.saved is not None  # observers are called before it is freed
-    return node.saved
+    saved: dict[str, Any] = node.saved
+    return saved
