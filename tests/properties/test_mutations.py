@@ -130,10 +130,7 @@ def few_decoding(module):
                 part = np.resize(every[start : start + size], size)
                 found = module.decode_few(part, dtype, np.float32)
                 expected = np.resize(values[start : start + size], size)
-                if found is None:
-                    assert not np.isfinite(expected).all()
-                else:
-                    np.testing.assert_array_equal(found, expected)
+                np.testing.assert_array_equal(found, expected)
 
 
 def sums(module):
@@ -260,6 +257,8 @@ MUTATIONS = [
     (fast, FAST, "(random, _SIXTEEN", "(random, constant(17)"),
     (fast_decoding, FAST, "offset=2)[...] = words", "offset=1)[...] = words"),
     (fast_decoding, FAST, "halves[0], halves[-1] = 0, words[-1]", "halves[0], halves[-1] = 0, 0"),
+    (fast_decoding, FAST, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
+    (fast_decoding, FAST, "0x8FFFE000", "0x8FFFC000"),
     (fast_decoding, FAST, "= np.abs(out) >= 65536.0", "= np.abs(out) > 65536.0"),
     # In few calls
     (few, FEW, "1.5 * 2.0**68", "1.5 * 2.0**67"),
@@ -281,11 +280,7 @@ MUTATIONS = [
     (few, FEW, "    kept &= word\n", "    kept = word\n"),
     (few, FEW, '"toward_zero": _float16_toward_zero', '"toward_zero": _float16_nearest'),
     (few_decoding, FEW, "    fields <<= _SIXTEEN\n", ""),
-    (few_decoding, FEW, "float32.bias - float16.bias)", "float32.bias - float16.bias - 1)"),
-    (few_decoding, FEW, "words.view(_INT16)", "words.view(_UINT16)"),
-    (few_decoding, FEW, "float16.exponent_mask", "float16.exponent_mask >> 1"),
-    (few_decoding, FEW, "()) == float16.infinity_word", "()) > float16.infinity_word"),
-    (few_decoding, FEW, "0x8FFFE000", "0x8FFFC000"),
+    (few_decoding, FEW, "words.view(_UINT16))", "words.view(_UINT16) ^ np.uint16(1))"),
     # Sums
     (sums, SUMMATION, "zero, terms[i]), -lost)", "zero, terms[i]), lost)"),
     (sums, SUMMATION, "lost = xp.where(xp.isfinite(lost), lost, zero)", "lost = lost"),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.formats.dtype import DType, bfloat16, float16, float32, float64
-from tinymp.formats.few import BIAS_DIFFERENCE, FEW, decode_few, encode_few, move_float16_fields
+from tinymp.formats.few import FEW, decode_few, encode_few
 from tinymp.formats.quiet import quietly
 from tinymp.formats.rule import decode_rule, encode_rule, value_type
 from tinymp.formats.walk import Spelling, walk
@@ -222,11 +222,18 @@ def _float16_toward_zero(x: Array, out: Array, random: Any, buffers: Any) -> Non
     out[...] = encode_rule(x, float16, "toward_zero").view(np.float16) if short is None else short
 
 
+# A float16 word's fields, moved to the place of a float32's, read as a value 2^112 times too small.
+_SIGN_AND_FIELDS = np.array(0x8FFFE000 - (1 << 32), np.int32)
+_SHIFT_TO_FLOAT32 = np.array(13, np.int32)
+_BIAS_DIFFERENCE = np.array(2.0 ** (float32.bias - float16.bias), np.float32)
+
+
 def _float16_values(words: Array, out: Array, random: Any, buffers: Any) -> None:
     fields, signed = out.view(np.int32), words.view(np.int16)
-    fields[...] = signed
-    move_float16_fields(fields)
-    out *= BIAS_DIFFERENCE
+    fields[...] = signed  # extends the sign, so that it is still on top when shifted
+    fields <<= _SHIFT_TO_FLOAT32
+    fields &= _SIGN_AND_FIELDS
+    out *= _BIAS_DIFFERENCE
     # Infinity and NaN are the words from 0x7c00 on, and from 0xfc00 on with their sign bit.
     unsigned = words.view(np.uint16)
     if signed.item(signed.argmax()) >= 0x7C00 or unsigned.item(unsigned.argmax()) >= 0xFC00:
