@@ -1,11 +1,14 @@
-"""In which pieces is an elementwise computation on a large tensor carried out?"""
+"""In which pieces is an elementwise computation on a large tensor carried out, and by whom?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import EllipsisType
 
 from tinymp.autograd import Tensor
+from tinymp.devices.threads import share
+from tinymp.numerics.quiet import quietly
 
 Block = slice | EllipsisType
 
@@ -27,3 +30,17 @@ def blocks(tensor: Tensor) -> Sequence[Block]:
     rows = tensor.shape[0]
     step = max(1, BLOCK * rows // size)
     return [slice(start, start + step) for start in range(0, rows, step)]
+
+
+def for_each_block(tensor: Tensor, work: Callable[[Block], None], weight: int) -> None:
+    """Call `work` with each of the `blocks`, which threads share where that is worth it.
+
+    `weight`: how much longer than a copy the computation takes.
+    """
+    indices = blocks(tensor)
+
+    def part(begin: int, end: int) -> None:
+        for index in indices[begin:end]:
+            work(index)
+
+    share(partial(quietly, part), len(indices), 1, weight * BLOCK)

@@ -25,7 +25,7 @@ from tinymp.formats import (
 )
 from tinymp.numerics.kit import compute_type
 from tinymp.numerics.quiet import QUIET
-from tinymp.optim.blocks import BLOCK, Block, blocks
+from tinymp.optim.blocks import BLOCK, Block, for_each_block
 
 Array = Any
 State = dict[str, Any]
@@ -118,9 +118,12 @@ def _apply_in_place(step: Step, t: int, parameter: Tensor, arrays: Sequence[Arra
     if w.size <= BLOCK:  # is one block, which need not be cut out
         xp.subtract(w, step(t, *arrays), w)
         return
-    for block in blocks(parameter):
+
+    def update(block: Block) -> None:
         w, *rest = [array[block] for array in arrays]
         xp.subtract(w, step(t, w, *rest), w)
+
+    for_each_block(parameter, update, _weight(len(arrays) - 2))
 
 
 def _apply_rounded(
@@ -136,7 +139,8 @@ def _apply_rounded(
     round_parameter, *round_state = rounders
     xp, dtype = parameter._device.xp, parameter.dtype
     compute = compute_type(dtype)
-    for block in blocks(parameter):
+
+    def update(block: Block) -> None:
         w = unpack(parameter._array[block], dtype, compute)
         g = unpack(gradient._array[block], gradient.dtype, compute)
         s = [unpack(x._array[block], x.dtype, compute) for x in state]
@@ -154,6 +158,13 @@ def _apply_rounded(
         for tensor, values, round_ in zip(state, s, round_state, strict=True):
             _store(tensor, block, values, round_)
 
+    for_each_block(parameter, update, 4 + _weight(len(state)))
+
+
+def _weight(states: int) -> int:
+    """How much longer than a copy a step takes: without state the memory is the limit."""
+    return 1 + 4 * states
+
 
 def multiply(tensor: Tensor, factor: Any) -> None:
     """Multiply a tensor by a number in the compute dtype, in place; each product rounded once."""
@@ -166,10 +177,12 @@ def multiply(tensor: Tensor, factor: Any) -> None:
 
 
 def _multiply_rounded(tensor: Tensor, factor: Any, round_: Rounder) -> None:
-    for block in blocks(tensor):
+    def update(block: Block) -> None:
         values = unpack(tensor._array[block], tensor.dtype)
         values *= factor
         tensor._array[block] = round_(values, block)
+
+    for_each_block(tensor, update, 4)
 
 
 def rounder(tensor: Tensor, mode: str | None = None) -> Rounder | None:
