@@ -8,6 +8,7 @@ its columns or rows, up to eight times as fast; and `argmax` looks at a row fast
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,29 +19,36 @@ Array = Any
 # adds long rows in pairs, with an error that hardly grows. (The rows of a column it adds one after
 # the other, as BLAS does.)
 _LONGEST = 1024
+_FEW = 1000  # elements whose maxima one call finds before argmax and what it needs are done
 
 
 def sum_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """What `np.sum(x, axis, keepdims=keepdims)` computes, in another order where that is faster."""
-    if axis is None:
-        return x.sum(keepdims=keepdims)
-    if type(axis) is int and x.ndim == 2 and x.dtype.char in "fd":
-        rows, columns = x.shape
-        if axis == 0:
-            total = np.dot(_ones(rows, x.dtype), x)
+    if axis is None or x.ndim < 2 or x.dtype.char not in "fd":
+        return x.sum(axis=axis, keepdims=keepdims)
+    if type(axis) is int and x.ndim == 2:  # as most sums are: without detours
+        if axis in (0, -2):
+            total = np.dot(_ones(len(x), x.dtype), x)
             return total[None] if keepdims else total
-        if columns <= _LONGEST:
-            total = np.dot(x, _ones(columns, x.dtype))
+        if x.shape[1] <= _LONGEST:
+            total = np.dot(x, _ones(x.shape[1], x.dtype))
             return total[:, None] if keepdims else total
-    elif _has_short_rows(x, axis):
-        total = np.dot(x.reshape(-1, x.shape[-1]), _ones(x.shape[-1], x.dtype))
-        return total.reshape(*x.shape[:-1], *[1] * keepdims)
-    return x.sum(axis=axis, keepdims=keepdims)
+        return x.sum(axis=axis, keepdims=keepdims)
+
+    axes = tuple(sorted(i % x.ndim for i in ((axis,) if type(axis) is int else axis)))
+    first, last = tuple(range(len(axes))), tuple(range(x.ndim - len(axes), x.ndim))
+    if axes not in (first, last) or first == last or not x.size or not x.flags.c_contiguous:
+        return x.sum(axis=axis, keepdims=keepdims)
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
+    terms = prod(x.shape[i] for i in axes)
+    if axes == first:
+        return sum_along(x.reshape(terms, -1), 0).reshape(kept)
+    return sum_along(x.reshape(-1, terms), 1).reshape(kept)
 
 
 def max_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """What `np.max(x, axis, keepdims=keepdims)` computes; a NaN is the maximum of its row."""
-    if x.size < 1000 or not _has_short_rows(x, axis):
+    if x.size < _FEW or not _has_short_rows(x, axis):
         return x.max(axis=axis, keepdims=keepdims)
     places = x.argmax(axis=-1, keepdims=keepdims)
     places += np.arange(0, x.size, x.shape[-1]).reshape(places.shape)
@@ -54,7 +62,7 @@ def _has_short_rows(x: Array, axis: Any) -> bool:
         and x.ndim > 1
         and axis in (-1, x.ndim - 1)
         and x.dtype.char in "fd"
-        and 0 < x.shape[-1] <= _LONGEST
+        and x.shape[-1] <= _LONGEST
         and x.flags.c_contiguous
     )
 
