@@ -117,16 +117,24 @@ def test_it_writes_a_line_right_exactly_where_the_line_counts_as_correct() -> No
 
 @pytest.mark.slow
 def test_unseen_numbers_are_spelled_in_every_format() -> None:
-    """At least 95 %, and FP16 and BF16 within a point of FP32."""
+    """At least 95 %, and FP16 and BF16 within a point of FP32, but for the luck of the draw.
+
+    A training ends elsewhere when sums are added in another order, as other processors add them. Of
+    two accuracies around p, each of n numbers, the difference has the standard error
+    sqrt(2·p·(1 - p) / n); three of them are allowed beside the point.
+    """
     reached = {}
     for policy in ("fp32", "fp16", "bf16"):
         configuration = recipe({"data": "spelling", "policy": policy})
-        training = Training(make_task(configuration), configuration)
+        task = make_task(configuration)
+        training = Training(task, configuration)
         for _ in range(configuration.epochs):
             record = train_epoch(training, lambda step: None)
         reached[policy] = record.test_accuracy
     assert min(reached.values()) >= 0.95
-    assert max(reached.values()) - min(reached.values()) <= 0.01
+    p = sum(reached.values()) / len(reached)
+    luck = 3 * math.sqrt(2 * p * (1 - p) / len(task.test.inputs))
+    assert max(reached.values()) - min(reached.values()) <= 0.01 + luck
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
