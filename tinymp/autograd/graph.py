@@ -43,7 +43,8 @@ class Node:
             sources[position] = x.node or x
         self.contract = contract
         self.sources: Sequence[Node | Tensor | None] = sources
-        self.saved, self.versions = plan.keep(operands, known, result)
+        asks = plan.tensors or plan.keepers or plan.known
+        self.saved, self.versions = plan.keep(operands, known, result) if asks else ({}, [])
         self.recall: Callable[[], dict[str, Any]] | None = None
         self.kind = result.kind
         self.shape: tuple[int, ...] = result._array.shape
