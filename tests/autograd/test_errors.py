@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import tinymp as mp
-from tinymp.autograd import Op
+from tinymp.autograd import Op, apply
+from tinymp.autograd.op import OPS
 
 
 def leaf(*shape: int) -> Any:
@@ -111,3 +112,9 @@ def test_mixing_a_gpu_and_the_cpu(device: str) -> None:
     x = mp.ones(2, device=device, requires_grad=True)
     with pytest.raises(ValueError, match=r"cpu.*cuda"):
         (x * 2).backward(mp.ones(2))
+
+
+def test_an_input_that_must_be_there_is_missed_by_its_type() -> None:
+    """What may be left out is optional inputs alone, though None stands at the end."""
+    with pytest.raises(TypeError, match="linear was given a NoneType"):
+        apply(OPS["linear"], mp.ones(2, 2), None, None)

@@ -83,3 +83,23 @@ def test_infinities_meet_as_in_any_sum() -> None:
 def test_the_ones_that_are_kept_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         reductions._ones(3, np.dtype(np.float32))[0] = 2
+
+
+@pytest.mark.parametrize("axis", [2, -3, (0, 2), (0, 0)])
+def test_an_axis_that_is_not_there_is_refused(axis: Any) -> None:
+    with pytest.raises(ValueError, match="axis"):
+        sum_along(np.ones((2, 3), np.float32), axis)
+
+
+def test_numpys_integers_are_axes() -> None:
+    x = np.ones((2, 3, 4), np.float32)
+    np.testing.assert_array_equal(sum_along(x, np.int64(0)), np.full((3, 4), 2))
+    np.testing.assert_array_equal(sum_along(x[0], np.int64(1)), np.full(3, 4))
+
+
+def test_long_vectors_of_ones_are_not_kept() -> None:
+    dtype = np.dtype(np.float32)
+    assert reductions._ones(reductions._KEPT, dtype) is reductions._ones(reductions._KEPT, dtype)
+    assert reductions._ones(reductions._KEPT + 1, dtype) is not reductions._ones(
+        reductions._KEPT + 1, dtype
+    )

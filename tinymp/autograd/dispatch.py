@@ -32,7 +32,7 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
         TypeError: an operand that is neither, or of a dtype that the operation does not take.
         ValueError: operands on different devices, or shapes that the rule does not take.
     """
-    while op.optional and operands[-1] is None:
+    while op.optional and operands[-1] is None and op.input(len(operands) - 1) in op.optional:
         operands = operands[:-1]  # as if it had been left out
     dtype = attributes["dtype"] if op.result == "attribute" else None
     if (autocast := AUTOCAST.get()) is not None and dtype is None:

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 Array = Any
 
@@ -19,6 +20,7 @@ Array = Any
 # adds long rows in pairs, with an error that hardly grows. (The rows of a column it adds one after
 # the other, as BLAS does.)
 _LONGEST = 1024
+_KEPT = 1 << 14  # the longest vectors of ones that are worth their memory until the next sum
 _FEW = 1000  # elements whose maxima one call finds before argmax and what it needs are done
 
 
@@ -26,21 +28,20 @@ def sum_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """What `np.sum(x, axis, keepdims=keepdims)` computes, in another order where that is faster."""
     if axis is None or x.ndim < 2 or x.dtype.char not in "fd":
         return x.sum(axis=axis, keepdims=keepdims)
-    if type(axis) is int and x.ndim == 2:  # as most sums are: without detours
-        if axis in (0, -2):
-            total = np.dot(_ones(len(x), x.dtype), x)
-            return total[None] if keepdims else total
-        if x.shape[1] <= _LONGEST:
-            total = np.dot(x, _ones(x.shape[1], x.dtype))
-            return total[:, None] if keepdims else total
-        return x.sum(axis=axis, keepdims=keepdims)
+    if x.ndim == 2 and axis in (0, -2):  # most sums are such: without detours
+        total = np.dot(_ones(len(x), x.dtype), x)
+        return total[None] if keepdims else total
+    if x.ndim == 2 and axis in (1, -1) and x.shape[1] <= _LONGEST:
+        total = np.dot(x, _ones(x.shape[1], x.dtype))
+        return total[:, None] if keepdims else total
 
-    axes = tuple(sorted(i % x.ndim for i in ((axis,) if type(axis) is int else axis)))
+    axes = tuple(sorted(normalize_axis_tuple(axis, x.ndim)))
     first, last = tuple(range(len(axes))), tuple(range(x.ndim - len(axes), x.ndim))
-    if axes not in (first, last) or first == last or not x.size or not x.flags.c_contiguous:
+    together = axes in (first, last) and first != last and x.size and x.flags.c_contiguous
+    terms = prod(x.shape[i] for i in axes)
+    if not together or (axes == last and terms > _LONGEST):
         return x.sum(axis=axis, keepdims=keepdims)
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
-    terms = prod(x.shape[i] for i in axes)
     if axes == first:
         return sum_along(x.reshape(terms, -1), 0).reshape(kept)
     return sum_along(x.reshape(-1, terms), 1).reshape(kept)
@@ -67,8 +68,12 @@ def _has_short_rows(x: Array, axis: Any) -> bool:
     )
 
 
-@lru_cache(maxsize=64)
 def _ones(length: int, dtype: np.dtype[Any]) -> Array:
+    return _kept_ones(length, dtype) if length <= _KEPT else np.ones(length, dtype)
+
+
+@lru_cache(maxsize=64)
+def _kept_ones(length: int, dtype: np.dtype[Any]) -> Array:
     ones = np.ones(length, dtype)
     ones.flags.writeable = False
     return ones
