@@ -15,10 +15,8 @@ from tinymp import formats, numerics, ops
 from tinymp.autograd import (
     Tensor,
     enable_grad,
-    grad,
     is_grad_enabled,
     no_grad,
-    value_and_grad,
 )
 from tinymp.devices import (
     get_float32_matmul_precision,
@@ -232,10 +230,10 @@ from tinymp.ops import (
     zeros,
     zeros_like,
 )
+from tinymp.transforms import capture, checkpoint, grad, value_and_grad
 
 if TYPE_CHECKING:
     from tinymp import amp, data, inspect, lab, models, nn, optim, testing, train
-    from tinymp.nn.checkpoint import checkpoint
     from tinymp.testing import gradcheck
 
 __version__ = "0.1.0"
@@ -246,7 +244,8 @@ __all__ = [
     "allclose", "amax", "amin", "amp", "any", "arange", "argmax", "argmin", "argsort", "asin",
     "asinh", "atan", "atanh", "avg_pool1d", "avg_pool2d", "batch_norm", "bernoulli", "bfloat16",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "bmm", "bool", "broadcast_to", "cast", "cat", "ceil", "checkpoint", "chunk",
+    "bitwise_xor", "bmm", "bool", "broadcast_to", "capture", "cast", "cat", "ceil",
+    "checkpoint", "chunk",
     "clamp", "clip", "clone", "concatenate", "conv1d", "conv2d", "conv_transpose1d",
     "conv_transpose2d", "cos", "cosh", "cosine_similarity", "count_nonzero", "cross_entropy",
     "cumprod", "cumsum", "data", "diag", "diagonal", "div", "dot", "einsum", "elu", "embedding",
@@ -275,7 +274,7 @@ __all__ = [
 
 _ON_DEMAND = ("amp", "data", "inspect", "lab", "models", "nn", "optim", "testing", "train")
 
-_PLACES = {"checkpoint": "nn.checkpoint", "gradcheck": "testing"}
+_PLACES = {"gradcheck": "testing"}
 
 
 def __getattr__(name: str) -> Any:

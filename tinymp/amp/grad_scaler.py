@@ -24,6 +24,7 @@ from tinymp.amp.diagnosis import LossScaleWarning, ScaleRecord, diagnose
 from tinymp.amp.loss_scale import DynamicLossScale, LossScalePolicy, SettingError, in_float32
 from tinymp.amp.unscale import Check, ScalerOrderError, largest, unscale, with_gradients
 from tinymp.autograd import Tensor
+from tinymp.autograd.modes import not_for_capture
 from tinymp.formats import DType
 from tinymp.optim import Optimizer
 
@@ -79,6 +80,7 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
+            not_for_capture("used a GradScaler, whose scale changes")
             self._scaled = True
             if outputs._array.size == 1:
                 self._losses.append((outputs._array, outputs.dtype))

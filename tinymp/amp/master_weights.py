@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tinymp.autograd import Tensor
+from tinymp.autograd.modes import not_for_capture
 from tinymp.formats import active_rounding, float32, rounded, unpack
 
 
@@ -131,6 +132,7 @@ class MasterWeights:
 
     def _pairs(self, call: str) -> list[tuple[Tensor, Tensor]]:
         """Parameters with a master of their own; all must be what they were at the start."""
+        not_for_capture("copied master weights")
         for p, master, dtype in self._own:
             if p.dtype is not dtype or p._device is not master._device:
                 raise RuntimeError(

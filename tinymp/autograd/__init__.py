@@ -5,7 +5,6 @@ from __future__ import annotations
 from tinymp.autograd.backward import run_backward
 from tinymp.autograd.contract import Operand
 from tinymp.autograd.dispatch import apply
-from tinymp.autograd.functional import grad, value_and_grad
 from tinymp.autograd.modes import enable_grad, is_grad_enabled, no_grad
 from tinymp.autograd.op import Op
 from tinymp.autograd.tensor import Tensor
@@ -16,9 +15,7 @@ __all__ = [
     "Tensor",
     "apply",
     "enable_grad",
-    "grad",
     "is_grad_enabled",
     "no_grad",
     "run_backward",
-    "value_and_grad",
 ]

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from tinymp.autograd.graph import Node
-from tinymp.autograd.modes import NO_SECOND_DERIVATIVES, OBSERVERS
+from tinymp.autograd.modes import NO_SECOND_DERIVATIVES, OBSERVERS, not_for_capture
 from tinymp.autograd.tensor import Tensor, kind_of, new_tensor
 from tinymp.devices import device_of
 from tinymp.formats import DType, RoundingState, active_rounding, rounded, unpack
@@ -33,6 +33,7 @@ def run_backward(
     Gradients that meet at a tensor are each rounded to its dtype, then added in float32 and rounded
     again, in the order in which they arrive.
     """
+    not_for_capture("called backward")
     start: Source = root.node or root
     # Gradients on their way to nodes: a dictionary of this pass alone, so nothing stale survives
     # into the next. (Nodes and tensors are told apart by identity, and that is how they hash.)
@@ -57,7 +58,9 @@ def run_backward(
             observer.backward(node, g, gradients)
         for source, storage in gradients:
             if source in waiting:
-                storage = _add(waiting[source], storage, source.kind.gradient, node.rounding)
+                storage = add_gradients(
+                    waiting[source], storage, source.kind.gradient, node.rounding
+                )
             elif type(source) is Node:
                 heappush(queue, (-source.number, source))
             elif storage is g or storage.base is not None:
@@ -138,7 +141,7 @@ def _accumulate(leaf: Tensor, storage: Array) -> None:
                 f"a {dtype.name} gradient of shape {leaf.shape} cannot be added to the grad that "
                 f"is there, {leaf.grad.dtype.name} of shape {leaf.grad.shape}; set it to None first"
             )
-        storage = _add(leaf.grad._array, storage, dtype, active_rounding())
+        storage = add_gradients(leaf.grad._array, storage, dtype, active_rounding())
     kind = kind_of(dtype, leaf._device, leaf.kind.is_scalar, False)
     leaf.grad = new_tensor(storage, kind)
 
@@ -147,7 +150,7 @@ def _plus(xp: Any, x: Array, y: Array) -> Array:
     return x + y
 
 
-def _add(x: Array, y: Array, dtype: DType, rounding: RoundingState) -> Array:
+def add_gradients(x: Array, y: Array, dtype: DType, rounding: RoundingState) -> Array:
     """Sum of two gradients of one tensor, rounded once to its dtype."""
     if (kernels := device_of(x).kernels) is not None:
         target = kernels.Target(dtype, rounding.mode(dtype))

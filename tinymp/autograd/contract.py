@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from tinymp.formats import (
 )
 from tinymp.numerics.accumulation import active_accumulator
 from tinymp.numerics.kit import Packed, compute_type, kit
-from tinymp.numerics.quiet import QUIET
 
 if TYPE_CHECKING:
     from tinymp.autograd.graph import Node
@@ -39,11 +37,12 @@ Gradients = list[tuple["Node | Tensor", Array]]
 
 #: What a number counts as in promotion, by the kind of its NumPy type.
 _NUMBERS = {"b": bool_, "i": int64, "u": int64, "f": float32}
-_as_held = attrgetter("_array")
 
 
 class Contract:
     """What one operation computes in and returns, for operands of given dtypes on one device.
+
+    Who calls `forward` and `backward` does so quietly: see `numerics.quiet`.
 
     Attributes:
         op: the operation.
@@ -53,8 +52,8 @@ class Contract:
         result: dtype to which the result is rounded, once; `dtype` where the operation or autocast
             asks for one.
         kinds: kind of the result: unrecorded or recorded, with axes or without.
-        views: for each operand, a function that shows it to the forward rule; None where each is
-            shown as it is held.
+        views: for each operand, a function that shows what is held to the forward rule, None where
+            it sees just that; None where it does so of all.
         later_views: the same for the gradient rules, by the names of what they ask for; of what is
             not in it they see the array that is held.
         dtypes: by name, those of the operands that are tensors, of the result (`out`) and of its
@@ -87,7 +86,7 @@ class Contract:
         self.accumulator = active_accumulator()
         self.xp = kit(self.device.name, self.accumulator)
         views = [self._shown(x, op.input(i)) for i, x in enumerate(operands)]
-        self.views = None if all(view is _as_held for view in views) else views
+        self.views = None if all(view is None for view in views) else views
         self.dtypes = {
             op.input(i): x.dtype for i, x in enumerate(operands) if isinstance(x, Tensor)
         }
@@ -100,11 +99,14 @@ class Contract:
         self.plan = plan if plan.rules else None
 
     def forward(
-        self, operands: tuple[Operand, ...], attributes: dict[str, Any], rounding: RoundingState
+        self, held: Sequence[Any], attributes: dict[str, Any], rounding: RoundingState
     ) -> Array:
-        """The result as storage, rounded once; residuals are added to `attributes`."""
+        """The result as storage, rounded once; residuals are added to `attributes`.
+
+        `held`: the operands, of tensors the storage.
+        """
         op = self.op
-        out = QUIET.run(op.forward, self.xp, *self.shown(operands), **attributes)
+        out = op.forward(self.xp, *self.shown(held), **attributes)
         if op.residuals:
             out, *residuals = out
             attributes.update(zip(op.residuals, residuals, strict=True))
@@ -116,11 +118,11 @@ class Contract:
             return as_array(out)
         return rounded(out, self.result, rounding)
 
-    def shown(self, operands: Sequence[Operand]) -> list[Any]:
+    def shown(self, held: Sequence[Any]) -> Sequence[Any]:
         """The operands as the forward rule sees them."""
         if self.views is None:
-            return [*map(_as_held, operands)]
-        return [view(x) for view, x in zip(self.views, operands, strict=True)]
+            return held
+        return [x if view is None else view(x) for view, x in zip(self.views, held, strict=True)]
 
     def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> Gradients:
         """Each source that wants a gradient, and its gradient as storage, rounded once.
@@ -135,7 +137,7 @@ class Contract:
             }
             if "g" in views:
                 g = views["g"](g)
-        return QUIET.run(self._by_rules, node, g, saved)
+        return self._by_rules(node, g, saved)
 
     def check(self, node: Node) -> None:
         """Raise a RuntimeError if a tensor that `node` saved was changed since."""
@@ -181,13 +183,10 @@ class Contract:
         return storage if show is None else show(storage)
 
     def _shown(self, x: Operand, name: str) -> Any:
-        """A function that shows an operand like `x` to the forward rule."""
+        """A function that shows an operand like `x` to the forward rule; None if it needs none."""
         if isinstance(x, np.generic):
             return lambda number: number.item()  # NumPy's scalars would widen the computation
-        if not isinstance(x, Tensor):
-            return lambda number: number
-        view = self._view(x.dtype, name, self.op.forward_on)
-        return _as_held if view is None else lambda tensor: view(tensor._array)
+        return self._view(x.dtype, name, self.op.forward_on) if isinstance(x, Tensor) else None
 
     def _view(self, dtype: DType, name: str, view: View) -> Any:
         """A function that shows a storage of `dtype` to a rule; None where that sees it as held."""
@@ -200,6 +199,11 @@ class Contract:
         if dtype.kind != "float":
             return lambda storage: storage.astype(self.compute, copy=False)
         return partial(unpack, dtype=dtype, compute=self.compute)
+
+
+def held(operands: Sequence[Operand]) -> list[Any]:
+    """What a contract takes: of tensors the storage, and numbers as they are."""
+    return [x._array if isinstance(x, Tensor) else x for x in operands]
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -242,7 +246,7 @@ def _common_dtype(op: Op, operands: Sequence[Operand]) -> DType:
         )
     if device is None:
         raise TypeError(f"{op.name} was given no tensor; wrap an operand in tinymp.tensor(...)")
-    common = promote_ranked(tensors, scalars, numbers)
+    common = promote_ranked(tensors, scalars, numbers or [bool_])  # which changes no other
     if (
         common.is_float
         and common.bits <= 8

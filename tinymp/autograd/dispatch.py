@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinymp.autograd.contract import Contract, Operand
+from tinymp.autograd.contract import Contract, Operand, held
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
@@ -16,6 +16,7 @@ from tinymp.autograd.tensor import Tensor, Version, kind_of, new_tensor
 from tinymp.devices import device_of
 from tinymp.formats import DType, RoundingState, active_rounding
 from tinymp.numerics.accumulation import ACCUMULATOR
+from tinymp.numerics.quiet import QUIET
 
 Array = Any
 
@@ -48,7 +49,7 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
 
     rounding = active_rounding() if contract.rounds else _NOTHING_TO_ROUND
     try:
-        out = contract.forward(operands, attributes, rounding)
+        out = QUIET.run(contract.forward, held(operands), attributes, rounding)
     except (TypeError, ValueError, OverflowError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         advice = "; lengths must be equal or 1, counted from the last dimension"

@@ -9,6 +9,7 @@ from typing import Any
 from tinymp.autograd.contract import Contract, Gradients, Operand
 from tinymp.autograd.tensor import Tensor
 from tinymp.formats import DType, RoundingState
+from tinymp.numerics.quiet import QUIET
 
 Array = Any
 _creation = count()
@@ -85,4 +86,5 @@ class Node:
                 "gradient needs was freed after the first; call backward(retain_graph=True) the "
                 "first time, or compute the loss again"
             )
-        return self.contract.backward(self, g, self.saved)
+        gradients: Gradients = QUIET.run(self.contract.backward, self, g, self.saved)
+        return gradients

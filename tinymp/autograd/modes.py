@@ -45,6 +45,44 @@ class Observer(Protocol):
 OBSERVERS: ContextVar[tuple[Observer, ...]] = ContextVar("tinymp_observers", default=())
 
 
+class Capture(Protocol):
+    """Someone who records what a function does, to repeat it; see `transforms.capture`."""
+
+    def ask_again(self, question: Callable[..., Any], x: Any, details: Any, answer: Any) -> None:
+        """The function went on as `question(x, *details)` was answered."""
+
+    def write(self, target: Any, index: Any, values: Any) -> None:
+        """The function wants to change a tensor in place."""
+
+    def called(self, module: Any) -> None:
+        """The function called a module."""
+
+    def refuse(self, what: str) -> None:
+        """Raise an error: the function did what cannot be repeated."""
+
+
+CAPTURE: ContextVar[Capture | None] = ContextVar("tinymp_capture", default=None)
+
+
+def decide(question: Callable[..., Any], x: Any, *details: Any) -> Any:
+    """`question(x, *details)`: an answer by the values of a tensor, which decides what is done."""
+    if (capture := CAPTURE.get()) is None:
+        return question(x, *details)
+    token = CAPTURE.set(None)  # it may look at the values
+    try:
+        answer = question(x, *details)
+    finally:
+        CAPTURE.reset(token)
+    capture.ask_again(question, x, details, answer)
+    return answer
+
+
+def not_for_capture(what: str) -> None:
+    """Say that something is done that operations alone do not repeat."""
+    if (capture := CAPTURE.get()) is not None:
+        capture.refuse(what)
+
+
 class _GradMode:
     """Sets the grad mode in a `with` block or a decorated function; may be nested and reused."""
 

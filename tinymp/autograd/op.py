@@ -13,7 +13,7 @@ Category = Literal["lower", "float32", "widest", "follow"]
 Result = Literal["promote", "float", "bool", "int64", "attribute"]
 Accumulates = Literal["nowhere", "forward", "backward", "both"]
 
-#: Every operation by name, in the order of definition.
+#: Every operation that is listed, by name, in the order of definition.
 OPS: dict[str, Op] = {}
 
 
@@ -63,6 +63,11 @@ class Op:
 
     `accumulates`
         where its rules add up many terms: in `"forward"`, `"backward"`, `"both"` or `"nowhere"`.
+    `exact`
+        whether its rules give nothing but values that they were given, their negatives, and zeros:
+        then there is nothing to round.
+    `listed`
+        whether it is one of `OPS`.
 
     A forward rule with `*xs` takes any number of inputs; the gradient rule `xs` serves each of
     them and may name `position` and `shapes` (of all inputs).
@@ -82,6 +87,8 @@ class Op:
         residuals: tuple[str, ...] = (),
         accumulates: Accumulates = "nowhere",
         together: Mapping[tuple[str, ...], Rule] | None = None,
+        listed: bool = True,
+        exact: bool = False,
         **gradients: Rule,
     ) -> None:
         signature = inspect.signature(forward).parameters
@@ -96,6 +103,7 @@ class Op:
         self.undecoded = undecoded
         self.residuals = residuals
         self.accumulates = accumulates
+        self.exact = exact
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.optional = tuple(name for name in self.inputs if signature[name].default is None)
@@ -105,7 +113,8 @@ class Op:
         rules = [GradientRule(self, inputs, rule) for inputs, rule in written.items()]
         self.gradients = {name: rule for rule in rules for name in rule.inputs}
         self.rules = tuple(self.gradients.get(name) for name in self.inputs)
-        OPS[name] = self
+        if listed:
+            OPS[name] = self
         #: The contracts worked out so far, by the kinds of the operands.
         self.contracts: dict[Any, Any] = {}
 

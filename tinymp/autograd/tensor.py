@@ -10,7 +10,7 @@ from weakref import ref
 
 import numpy as np
 
-from tinymp.autograd.modes import GRAD_ENABLED
+from tinymp.autograd.modes import CAPTURE, GRAD_ENABLED, not_for_capture
 from tinymp.devices import Device, device_of
 from tinymp.formats import DType, gradient_dtype, unpack
 from tinymp.numerics.kit import compute_type
@@ -148,6 +148,7 @@ class Tensor(TensorMethods):
     @property
     def storage(self) -> Array:
         """The packed array as held, read-only (but CuPy knows no such thing: do not write)."""
+        not_for_capture("read the storage of a tensor")
         view = self._array.view()
         if isinstance(view, np.ndarray):
             view.flags.writeable = False
@@ -166,6 +167,7 @@ class Tensor(TensorMethods):
                 f"data of shape {other.shape} was given to a tensor of shape {self.shape}; the "
                 "shape must stay"
             )
+        not_for_capture("gave a tensor other data")
         self._array, self._device, self.dtype = other._array, other._device, other.dtype
         self.kind = kind_of(other.dtype, other._device, other.ndim == 0, self.requires_grad)
         self.version.count += 1
@@ -202,6 +204,7 @@ class Tensor(TensorMethods):
     # Its values (as users see them: ops.values)
 
     def _values(self) -> Array:
+        not_for_capture("read values of a tensor")
         return unpack(self._array, self.dtype, compute_type(self.dtype))
 
     def _write(self, index: Any, values: Tensor) -> None:
@@ -212,6 +215,9 @@ class Tensor(TensorMethods):
                 "would be missing from the graph; compute a new tensor instead, or change it "
                 "under tinymp.no_grad()"
             )
+        if (capture := CAPTURE.get()) is not None:
+            capture.write(self, index, values)
+            return
         self._array[index] = values._array
         self.version.count += 1
 

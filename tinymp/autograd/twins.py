@@ -26,29 +26,33 @@ Array = Any
 class TwinContract(Contract):
     """A contract on a device with kernels, which sum in float32 and in an order of their own."""
 
-    __slots__ = ("kernels",)
+    __slots__ = ("kernels", "operand_dtypes")
 
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
         super().__init__(op, operands, dtype)
+        self.operand_dtypes = [x.dtype if isinstance(x, Tensor) else None for x in operands]
         serves = self.accumulator is FLOAT32 and self.compute == np.float32
         self.kernels = self.device.kernels if serves else None
         if self.kernels is not None and self.plan is not None:
             self.plan.ask(self.kernels.needs(op.name))
 
     def forward(
-        self, operands: tuple[Operand, ...], attributes: dict[str, Any], rounding: RoundingState
+        self, held: Sequence[Any], attributes: dict[str, Any], rounding: RoundingState
     ) -> Array:
         if self.kernels is None:
-            return super().forward(operands, attributes, rounding)
+            return super().forward(held, attributes, rounding)
         op = self.op
-        arguments = [Packed(x._array, x.dtype) if isinstance(x, Tensor) else x for x in operands]
+        arguments = [
+            x if dtype is None else Packed(x, dtype)
+            for x, dtype in zip(held, self.operand_dtypes, strict=True)
+        ]
         if not op.variadic:
             arguments += [None] * (len(op.inputs) - len(arguments))  # kernels take all inputs
         target = self._target(self.result, rounding)
         names = self.kernels.residuals(op.name, op.residuals)
         out = self.kernels.forward(op, arguments, attributes, target)
         if out is NotImplemented:
-            out = super().forward(operands, attributes, rounding)
+            out = super().forward(held, attributes, rounding)
             known = op.residuals
         elif names:
             out, *kept = out

@@ -19,7 +19,7 @@ from tinymp.formats.dtype import (
 )
 from tinymp.formats.encode import encode
 from tinymp.formats.finfo import FloatInfo, finfo
-from tinymp.formats.packing import as_array, pack, rounded, unpack
+from tinymp.formats.packing import as_array, pack, representable, rounded, unpack
 from tinymp.formats.promotion import gradient_dtype, promote, promote_ranked
 from tinymp.formats.rounding import (
     MODES,
@@ -55,6 +55,7 @@ __all__ = [
     "pack",
     "promote",
     "promote_ranked",
+    "representable",
     "rounded",
     "rounding",
     "set_rounding",

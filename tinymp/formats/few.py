@@ -24,7 +24,7 @@ import numpy as np
 
 from tinymp.formats.dtype import DType, bfloat16, float16, float32
 from tinymp.formats.quiet import quietly
-from tinymp.formats.words import Array, constant, every_value, has_nan
+from tinymp.formats.words import Array, bits_of, constant, every_value, has_nan
 
 #: Elements up to which it is calls that cost.
 FEW = 1 << 14
@@ -58,6 +58,17 @@ def decode_few(words: Array, dtype: DType, result: Any) -> Array | None:
         return None
     decoder = _decoder(dtype, result)
     return None if decoder is None else decoder(words)
+
+
+def round_few(values: Array, dtype: DType, mode: str) -> Array | None:
+    """Return what decoding would make of ``encode_few``, if there is a shorter way; else None."""
+    if not _is_short(values):
+        return None
+    if dtype is float16 and mode == "nearest_even" and values.size > _BY_NUMPY:
+        return _nearest_in_float16(values)
+    if dtype is bfloat16 and mode == "toward_zero":
+        return None if has_nan(values) else _cut_to_bfloat16(values)
+    return None
 
 
 def _is_short(array: Array) -> bool:
@@ -191,3 +202,29 @@ def _float16_sum(exponent: Array, x: Array) -> Array | None:
 
 def _float16_values(table: Array, words: Array) -> Array | None:
     return _look_up(table, words.view(_UINT16)) if words.size <= _LOOK_UP_FLOAT16 else None
+
+
+# Where no words are wanted, the sum of a value and its anchor is rounded already, and the anchor
+# can be taken off again, exactly. Half as much again as 2^(e + 13), it is right for both signs.
+
+_EXPONENT = bits_of(np.inf)
+_SMALLEST_POWER = bits_of(2.0**float16.emin)
+_TO_ANCHOR = np.array(1.5 * 2.0**_SHIFT, np.float32)
+_UPPER_HALF = constant(0xFFFF0000)
+_BEYOND = 2.0 ** (float16.emax + 1)
+
+
+def _nearest_in_float16(x: Array) -> Array | None:
+    power = np.asarray(x.view(_UINT32) & _EXPONENT)
+    np.maximum(power, _SMALLEST_POWER, out=power)
+    anchor = power.view(_FLOAT32)
+    anchor *= _TO_ANCHOR
+    rounded = np.asarray(x + anchor)
+    rounded -= anchor
+    np.copysign(rounded, x, out=rounded)  # of zeros; all others have it
+    largest, smallest = rounded.item(rounded.argmax()), rounded.item(rounded.argmin())
+    return rounded if -_BEYOND < smallest and largest < _BEYOND else None  # nor NaN
+
+
+def _cut_to_bfloat16(x: Array) -> Array:
+    return np.asarray(x.view(_UINT32) & _UPPER_HALF).view(_FLOAT32)

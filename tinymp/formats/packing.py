@@ -10,7 +10,7 @@ from tinymp.devices import device_of
 from tinymp.formats.decode import values_of
 from tinymp.formats.dtype import DType, dtype_of, float64
 from tinymp.formats.encode import round_to_storage
-from tinymp.formats.few import decode_few, encode_few
+from tinymp.formats.few import decode_few, encode_few, round_few
 from tinymp.formats.rounding import RoundingState
 from tinymp.formats.rule import Array
 
@@ -49,6 +49,13 @@ def rounded(values: Array, dtype: DType, rounding: RoundingState) -> Array:
     """What a rule computed, as `dtype` stores it, rounded by the mode `rounding` has for it."""
     values = as_array(values)
     return values if values.dtype == dtype.storage else pack(values, dtype, rounding.mode(dtype))
+
+
+def representable(values: Array, dtype: DType, mode: str) -> Array:
+    """The float32 values that `pack` and `unpack` would make of float32 values."""
+    if (nearest := round_few(values, dtype, mode)) is not None:
+        return nearest
+    return unpack(pack(values, dtype, mode), dtype)
 
 
 def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Op, Tensor
-from tinymp.autograd.contract import Contract, Operand, unbroadcast
+from tinymp.autograd.contract import Contract, Operand, held, unbroadcast
 from tinymp.autograd.graph import Node
 from tinymp.formats import DType, float64, gradient_dtype, unpack
 from tinymp.numerics.kit import Packed
@@ -27,7 +27,7 @@ def unrounded(
     contract: Contract, operands: tuple[Operand, ...], attributes: Mapping[str, Any]
 ) -> Array:
     """The result of an operation in its compute dtype, before it was rounded to the result's."""
-    return _forward(contract, contract.shown(operands), attributes)["out"]
+    return _forward(contract, contract.shown(held(operands)), attributes)["out"]
 
 
 def in_float64(
@@ -53,7 +53,7 @@ def in_float64(
     return _forward(contract, seen, attributes)
 
 
-def _forward(contract: Contract, seen: list[Array], attributes: Mapping[str, Any]) -> Results:
+def _forward(contract: Contract, seen: Sequence[Array], attributes: Mapping[str, Any]) -> Results:
     op = contract.op
     own = {name: attributes[name] for name in op.attributes}
     out = quietly(op.forward, contract.xp, *seen, **own)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tinymp.autograd import Tensor, no_grad
+from tinymp.autograd.modes import CAPTURE
 from tinymp.formats import DType, bfloat16, dtype_of, float16, float32, float64, gradient_dtype
 from tinymp.nn.parameter import Parameter
 from tinymp.ops import to
@@ -44,6 +45,8 @@ class Module:
     _persistent: Mapping[str, bool] = {}
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if (capture := CAPTURE.get()) is not None:
+            capture.called(self)
         return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:

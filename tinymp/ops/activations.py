@@ -15,7 +15,12 @@ from tinymp.ops.elementary import tanh
 Array = Any
 
 # Where, not a product with the mask: an infinite gradient times 0 would be NaN.
-RELU = Op("relu", lambda xp, x: xp.maximum(x, 0), x=lambda xp, g, out: xp.where(out <= 0, 0, g))
+RELU = Op(
+    "relu",
+    lambda xp, x: xp.maximum(x, 0),
+    x=lambda xp, g, out: xp.where(out <= 0, 0, g),
+    exact=True,
+)
 LEAKY_RELU = Op(
     "leaky_relu",
     lambda xp, x, *, slope: xp.where(x > 0, x, x * slope),

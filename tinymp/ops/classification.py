@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.autograd.modes import decide
 from tinymp.ops.losses import check_reduction
 from tinymp.ops.shape import permute, reshape
 
@@ -253,14 +254,14 @@ def _as_rows(
             f"{name} was given a weight of shape {weight.shape}; it must hold one number for "
             f"each of {classes} classes"
         )
-    ignored = None if _all_count(name, labels, classes, ignore_index) else ignore_index
+    ignored = None if decide(_all_count, labels, name, classes, ignore_index) else ignore_index
     if len(given) != 2:  # classes last, then one row a label
         x = reshape(permute(x, (0, *range(2, x.ndim), 1)) if x.ndim > 2 else x, -1, classes)
         labels = reshape(labels, -1)
     return x, labels, ignored
 
 
-def _all_count(name: str, labels: Tensor, classes: int, ignore_index: int) -> bool:
+def _all_count(labels: Tensor, name: str, classes: int, ignore_index: int) -> bool:
     """Refuse labels that are no class; whether all are one, so that none is ignored."""
     numbers = labels._array
     if labels._device.kernels is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Tensor
+from tinymp.autograd.modes import not_for_capture
 from tinymp.devices import default_generator, get_device
 from tinymp.formats import DType, active_rounding, bool_, dtype_of, float32, int64, pack, unpack
 from tinymp.ops.conversion import transferred
@@ -34,6 +35,7 @@ def tensor(
     if isinstance(values, Tensor):
         values = values._values() if dtype is not None else values
     if isinstance(values, Tensor):
+        not_for_capture("copied a tensor with tinymp.tensor instead of .clone()")
         storage, dtype = values._array.copy(), values.dtype
     else:
         storage, dtype = _storage(values, dtype)

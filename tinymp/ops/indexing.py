@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.autograd.modes import decide, not_for_capture
 from tinymp.ops.dims import check_tensors, one_dim
 
 Array = Any
@@ -177,7 +178,7 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
             f"scatter_add was given a source of shape {src.shape} for an index of shape "
             f"{index.shape}; the source must be at least as long in every dimension"
         )
-    return apply(SCATTER_ADD, x, Tensor(index._array.copy(), index.dtype), src, dim=dim)
+    return apply(SCATTER_ADD, x, index, src, dim=dim)
 
 
 def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
@@ -201,10 +202,13 @@ def embedding(tokens: Tensor, weight: Tensor) -> Tensor:
             f"embedding was given a weight of shape {weight.shape}; it is a table of shape "
             "(tokens, features)"
         )
-    rows, numbers = weight.shape[0], tokens._array
+    decide(_check_tokens, tokens, weight.shape[0])
+    return apply(EMBEDDING, tokens, weight)
+
+
+def _check_tokens(tokens: Tensor, rows: int) -> None:
     complaint = f"embedding was given the token {{}}; with {rows} rows tokens are 0 to {rows - 1}"
-    tokens._device.check_range(numbers, 0, rows, IndexError, complaint)
-    return apply(EMBEDDING, Tensor(numbers.copy(), tokens.dtype), weight)
+    tokens._device.check_range(tokens._array, 0, rows, IndexError, complaint)
 
 
 def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -256,6 +260,7 @@ def _check_range(name: str, index: Tensor, length: int) -> None:
     complaint = (
         f"{name} was given the index {{}}; with {length} elements indices are 0 to {length - 1}"
     )
+    not_for_capture("took elements by an index that is a tensor")
     index._device.check_range(index._array, 0, length, IndexError, complaint)
 
 
@@ -267,6 +272,7 @@ def as_index(part: Any, x: Tensor) -> Any:
                 f"a {part.dtype.name} tensor was given as an index; indices are integers or "
                 "booleans; convert it first, e.g. with .to(tinymp.int64)"
             )
+        not_for_capture("took elements by an index that is a tensor")
         return part._array
     if isinstance(part, bool | list | np.ndarray):
         array = np.asarray(part)

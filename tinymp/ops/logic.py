@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.autograd.modes import not_for_capture
 from tinymp.formats import int64
 from tinymp.ops.arithmetic import Operand
 from tinymp.ops.dims import check_tensors
@@ -77,6 +78,7 @@ def one_hot(labels: Tensor, num_classes: int = -1) -> Tensor:
     check_tensors("one_hot", labels)
     if labels.dtype.kind != "int":
         raise TypeError(f"one_hot was given {labels.dtype.name} labels; they must be int64")
+    not_for_capture("made labels one-hot")
     numbers = labels._array
     most = int(numbers.max()) + 1 if numbers.size else 0
     classes = most if num_classes == -1 else num_classes

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, apply
+from tinymp.autograd.modes import decide
 from tinymp.ops.arithmetic import div
 from tinymp.ops.dims import check_tensors
 
@@ -258,13 +259,17 @@ def binary_cross_entropy(
     name = "binary_cross_entropy"
     _check_pair(x, y, reduction, name)
     _check_factors(name, x, weight=weight)
+    decide(_check_probabilities, x, name)
+    return apply(BCE, x, y, weight, reduction=reduction)
+
+
+def _check_probabilities(x: Tensor, name: str) -> None:
     values = x._values()
     if ((values < 0) | (values > 1)).any():
         raise ValueError(
             f"{name} was given a number outside [0, 1]; it takes probabilities; use "
             "binary_cross_entropy_with_logits for logits"
         )
-    return apply(BCE, x, y, weight, reduction=reduction)
 
 
 def _check_factors(name: str, x: Tensor, **factors: Tensor | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from tinymp.autograd import Tensor, enable_grad
+from tinymp.autograd.modes import not_for_capture
 from tinymp.formats.rounding import check_mode
 from tinymp.ops import tensor, zeros_like
 from tinymp.optim.checks import NOTES, at_least, check_gradient, check_parameter, check_saved
@@ -139,6 +140,7 @@ class Optimizer(ABC):
         Raises:
             ValueError: a gradient of another shape than its parameter, or on another device.
         """
+        not_for_capture("took a step of an optimizer")
         loss = None
         if closure is not None:
             with enable_grad():

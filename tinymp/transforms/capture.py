@@ -1,0 +1,210 @@
+"""Capture and replay: a function is run once, and what it did is repeated from then on.
+
+The function's Python (modules, dispatcher, graph) takes longer than small tensors take to compute.
+A captured function has left all of it behind: for everybody else it is one operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any
+
+from tinymp.autograd import Op, Tensor, is_grad_enabled
+from tinymp.autograd.contract import Contract, Gradients
+from tinymp.autograd.graph import Node
+from tinymp.autograd.modes import AUTOCAST, CAPTURE, OBSERVERS
+from tinymp.autograd.tensor import Kind, new_tensor
+from tinymp.formats import DType, active_rounding
+from tinymp.numerics.accumulation import active_accumulator
+from tinymp.numerics.quiet import QUIET
+from tinymp.transforms.recorder import Recorder, Write
+from tinymp.transforms.writer import OtherWay, Program, Writer
+
+Array = Any
+
+_MOST = 8  # ways of one function that are remembered, such as shapes of its arguments
+
+#: A program as an operation on the operands that get a gradient.
+_CAPTURED = Op(
+    "captured",
+    lambda xp, *xs, kept, versions, dtype: None,
+    xs=lambda xp, g, kept, versions: None,
+    forward_on="words",
+    result="attribute",
+    undecoded=("xs",),
+    listed=False,
+)
+
+
+def capture(function: Callable[..., Tensor]) -> Captured:
+    """`function`, run once for each kind of arguments; later calls repeat what it did then.
+
+        loss_of = mp.capture(lambda x, y: cross_entropy(model(x), y))
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss = loss_of(x, y)        # the same bits, without the function
+            loss.backward()
+            optimizer.step()
+
+    `function` takes tensors and returns one, by operations on them and on other tensors, such as
+    parameters; those are looked up anew each time. Results and gradients have the same bits as
+    without `capture`, and the result of a call is like that of one operation: it may be scaled,
+    added, or go on into others.
+
+    What is not an operation on tensors happens while the function is captured, and not again:
+    Python's control flow, numbers, lists. So a change of arguments in number, shape, dtype or in
+    whether they require gradients, of the active rounding, accumulation or grad mode, of a module's
+    `training`, or of a parameter's dtype or device has the function captured once more. Where it
+    depends on labels or indices whether they are in range, the question is repeated, too. What
+    could not be repeated is refused: reading values (`item`, `numpy`, `print`, `if`), an index that
+    is a tensor, `backward`, random numbers, checkpoints, hooks. All other Python that decides what
+    to do must decide the same each time. Changes in place of tensors from outside are repeated.
+
+    While someone watches, such as a trace, the function itself runs. Backward frees what a call
+    kept when it is through with all of it, not operation by operation. Remembering a way takes the
+    memory of its constants.
+
+    Raises:
+        TypeError: `function` cannot be called. In a call: an argument, or the result, is no tensor.
+        RuntimeError: in a call, if the function cannot be captured; the message says why.
+
+    Source of the idea: CUDA graphs, which repeat the work of a GPU in this way; see `train
+    --capture`.
+    """
+    return Captured(function)
+
+
+class _CapturedContract(Contract):
+    """That of a captured function as one operation: its gradient rules are a program's backward."""
+
+    __slots__ = ("program",)
+
+    def __init__(self, program: Program, inputs: Sequence[Tensor], dtype: DType) -> None:
+        super().__init__(_CAPTURED, inputs, dtype)
+        self.program = program
+
+    def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> Gradients:
+        for x, count in saved["versions"]:
+            if x.version.count != count:
+                raise RuntimeError(
+                    f"a tensor of shape {x.shape}, {x.dtype.name}, was used by a captured function "
+                    f"at version {count}, and its gradients need it, but it has been changed in "
+                    f"place since (version {x.version.count}); change it after backward, or change "
+                    "a copy"
+                )
+        gradients = self.program.backward(g, saved["kept"])
+        return list(zip(node.sources, gradients, strict=True))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class _Way:
+    """A program, and when it holds.
+
+    Attributes:
+        program: what is done.
+        kind: of its result.
+        contract: the whole as an operation; None where no operand gets a gradient.
+        circumstances: those of the calls that it serves.
+        kinds: tensors from outside, and the kind that each must be of.
+        modes: modules, and the `training` that each must have.
+    """
+
+    program: Program
+    kind: Kind
+    contract: _CapturedContract | None
+    circumstances: Any
+    kinds: list[tuple[Tensor, Kind]]
+    modes: list[tuple[Any, bool]]
+
+    def serves(self, circumstances: Any) -> bool:
+        """Whether the function would go this way."""
+        if self.circumstances != circumstances:
+            return False
+        for x, kind in self.kinds:
+            if x.kind is not kind:
+                return False
+        for module, training in self.modes:
+            if module.training != training:
+                return False
+        return True
+
+
+class Captured:
+    """A function, and the ways that it was seen to go; see `capture`."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        if not callable(function):
+            raise TypeError(
+                f"capture was given a {type(function).__name__}; it takes a function: "
+                "capture(model), not capture(model(x))"
+            )
+        self._function = function
+        self._ways: list[_Way] = []
+        update_wrapper(self, function, updated=())
+
+    @property
+    def source(self) -> str:
+        """The program that was written last, as Python: empty before the first call."""
+        return self._ways[0].program.source if self._ways else ""
+
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        if OBSERVERS.get() or CAPTURE.get() is not None:
+            return self._function(*arguments)  # they are to see what it does
+        for x in arguments:
+            if not isinstance(x, Tensor):
+                raise TypeError(
+                    f"a captured function was called with a {type(x).__name__}; its arguments are "
+                    "tensors; let the function itself use anything else, or capture another one "
+                    "for it"
+                )
+        if AUTOCAST.get() is not None:
+            raise RuntimeError(
+                "a captured function was called under autocast, which keeps casts that are made "
+                "outside of it; enter autocast inside of the function"
+            )
+        rounding = active_rounding()
+        circumstances = (
+            rounding,
+            active_accumulator(),
+            is_grad_enabled(),
+            [(x.kind, x._array.shape) for x in arguments],
+        )
+        for way in self._ways:
+            if way.serves(circumstances):
+                break
+        else:
+            way = self._new_way(arguments, circumstances)
+        program = way.program
+        operands = [*arguments, *program.from_outside]
+        versions = [(x, x.version.count) for x in [operands[i] for i in program.kept]]
+        try:
+            out, kept = QUIET.run(program.forward, *[x._array for x in operands])
+        except OtherWay:
+            return self._function(*arguments)
+        result = new_tensor(out, way.kind)
+        if way.contract is not None:
+            inputs = tuple([operands[i] for i in program.wanted])
+            known = {"kept": kept, "versions": versions}
+            result.node = Node(way.contract, inputs, known, result, rounding)
+        return result
+
+    def _new_way(self, arguments: tuple[Tensor, ...], circumstances: Any) -> _Way:
+        """Watch the function, and write down what it does."""
+        record, result = Recorder(arguments).record(self._function)
+        program = QUIET.run(Writer(record, arguments).program)
+        operands = [*arguments, *program.from_outside]
+        inputs = [operands[i] for i in program.wanted]
+        written = [step.target for step in record.steps if isinstance(step, Write)]
+        watched = {id(x): x for x in (*program.from_outside, *written)}
+        way = _Way(
+            program,
+            result.kind,
+            _CapturedContract(program, inputs, result.dtype) if inputs else None,
+            circumstances,
+            [(x, x.kind) for x in watched.values()],
+            list(record.modes.items()),
+        )
+        self._ways = [way, *self._ways[: _MOST - 1]]
+        return way

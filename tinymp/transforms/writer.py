@@ -1,0 +1,244 @@
+"""Writing what a function did as Python: two functions of plain arrays, forward and backward.
+
+The lines are those that somebody would write who had no engine: the rules of the operations, one
+after the other, and the roundings of the formats between them. What the engine finds out at every
+call (which contract serves, what is kept for backward, where gradients go, what they are added to)
+is settled here. Each line is run as it is written, so the writer sees what it gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinymp.autograd import Tensor
+from tinymp.autograd.contract import Contract, unbroadcast
+from tinymp.autograd.graph import Node
+from tinymp.autograd.tensor import new_tensor
+from tinymp.formats import RoundingState, pack, representable, unpack
+from tinymp.numerics.kit import compute_type
+from tinymp.transforms.recorder import Operation, Question, Record, Write
+from tinymp.transforms.script import Script, names_assigned_in, names_in, tuple_of
+from tinymp.transforms.variables import Variable, rounded, shown
+
+Array = Any
+
+
+class OtherWay(Exception):
+    """With these tensors the function would go another way than the one that was written down."""
+
+
+@dataclass(slots=True)
+class Program:
+    """A function, written down.
+
+    Attributes:
+        source: the text of `forward` and `backward`.
+        forward: from the storages of the operands to that of the result, and what backward needs.
+        backward: from the gradient of the result, and what forward left, to the gradients of the
+            operands that get one, in order.
+        from_outside: the operands that come after the arguments.
+        wanted: which operands get a gradient.
+        kept: which operands backward needs unchanged.
+    """
+
+    source: str
+    forward: Callable[..., tuple[Array, Any]]
+    backward: Callable[[Array, Any], tuple[Array, ...]]
+    from_outside: list[Tensor]
+    wanted: list[int]
+    kept: list[int]
+
+
+class Writer:
+    """Writes a record as a program, on the tensors with which the function was called."""
+
+    def __init__(self, record: Record, arguments: Sequence[Tensor]) -> None:
+        self._record = record
+        self._script = Script(
+            asarray=np.asarray,
+            pack=pack,
+            representable=representable,
+            unbroadcast=unbroadcast,
+            unpack=unpack,
+        )
+        operands = [(i, x) for i, x in enumerate(record.places) if isinstance(x, Tensor)]
+        self._operands = [x for _, x in operands]
+        self._arguments = len(arguments)
+        self._variables: dict[int, Variable] = {}  # by their places
+        for number, (place, x) in enumerate(operands):
+            name = self._script.new_name("x" if number < len(arguments) else "p")
+            self._script.variables[name] = [*arguments, x][min(number, len(arguments))]._array
+            self._variables[place] = Variable(self._script, name, x.dtype, storage=name)
+
+    def program(self) -> Program:
+        """The whole program."""
+        script, record = self._script, self._record
+        parameters = list(script.variables)
+        for step in record.steps:
+            self._write_step(step)
+        result = self._variables[record.result].as_storage()
+        forward, script.lines = script.lines, []
+        gradients = self._write_way_back()
+        wanted = [i for i, x in enumerate(self._operands) if x in gradients]
+        found = [gradients[self._operands[i]].as_storage() for i in wanted]
+        backward = script.lines
+
+        there = {*parameters} | names_assigned_in(forward)
+        kept = [name for name in script.variables if name in there & names_in(backward)]
+        lines = [
+            f"def forward({', '.join(parameters)}):",
+            *script.body(forward, {result, *kept, *parameters}),
+            f"    return {result}, {tuple_of(kept)}",
+            "",
+            "",
+            "def backward(g, kept):",
+            f"    {tuple_of(kept)} = kept",
+            *script.body(backward, {"g", *found}),
+            f"    return {tuple_of(found)}",
+            "",
+        ]
+        source = "\n".join(lines)
+        functions = script.functions(source)
+        versions = {id(version) for node in record.nodes for _, version, _ in node.versions}
+        return Program(
+            source,
+            functions["forward"],
+            functions["backward"],
+            self._operands[self._arguments :],
+            wanted,
+            [i for i, x in enumerate(self._operands) if id(x._version) in versions],
+        )
+
+    # Forward
+
+    def _write_step(self, step: Operation | Question | Write) -> None:
+        script = self._script
+        if isinstance(step, Operation):
+            self._write_operation(step)
+            return
+        storage = self._variables[step.place].as_storage()
+        if isinstance(step, Question):
+            script.line(f"{script.constant(partial(_ask, step), 'ask')}({storage})")
+        else:  # not now: the function is still to be called
+            write = script.constant(partial(_write, step), "write")
+            script.line(f"{write}({storage})", run=False)
+
+    def _write_operation(self, step: Operation) -> None:
+        script, contract, op = self._script, step.contract, step.contract.op
+        operands = [self._operand(i) for i in step.reads]
+        views = contract.views or [None] * len(operands)
+        inputs = [shown(script, x, view) for x, view in zip(operands, views, strict=True)]
+        named = [f"{name}={script.literal(value)}" for name, value in step.attributes.items()]
+        name = script.new_name(op.name)
+        step.residuals = {residual: f"{name}_{residual}" for residual in op.residuals}
+        rule = script.constant(op.forward, op.name)
+        script.line(
+            f"{', '.join([name, *step.residuals.values()])} = "
+            f"{rule}({', '.join([self._kit(contract), *inputs, *named])})"
+        )
+        same = all(x.dtype is contract.result for x in operands if isinstance(x, Variable))
+        self._variables[step.place] = rounded(
+            script,
+            name,
+            contract.result,
+            step.rounding,
+            is_exact=op.exact and same,
+            moves=op.forward_on == "words",
+        )
+
+    # Backward
+
+    def _write_way_back(self) -> dict[Any, Variable]:
+        """Write the gradient rules; the gradients of all nodes and leaves."""
+        script, nodes = self._script, self._record.nodes
+        if not nodes:
+            return {}
+        root, dtype = nodes[0], nodes[0].kind.gradient
+        script.variables["g"] = pack(np.ones(root.shape, np.float32), dtype)
+        gradients: dict[Any, Variable] = {root: Variable(script, "g", dtype, storage="g")}
+        steps = {step.node: step for step in self._record.steps if isinstance(step, Operation)}
+        for node in nodes:
+            self._write_rules(steps[node], node, gradients)
+        return gradients
+
+    def _write_rules(self, step: Operation, node: Node, gradients: dict[Any, Variable]) -> None:
+        """Write the gradient rules of an operation: its gradient is there, and theirs will be."""
+        script, contract, op = self._script, step.contract, step.contract.op
+        assert contract.plan is not None  # else there were no node
+        arrived, xp = gradients[node], self._kit(contract)
+        g = shown(script, arrived, contract.later_views.get("g"))
+        moves = op.backward_on == "words"
+        together: dict[Any, str] = {}
+        for position, rule, index in contract.plan.rules:
+            source: Any = node.sources[position]
+            name = self._gradient_name(self._operand(step.reads[position]).name)
+            function = script.constant(rule.function, "_".join([op.name, *rule.inputs]))
+            needs = [self._needed(step, need, position) for need in rule.needs]
+            call = f"{function}({', '.join([xp, g, *needs])})"
+            if index is not None:
+                if rule not in together:
+                    together[rule] = script.new_name(f"{op.name}_gradients")
+                    script.line(f"{together[rule]} = {call}")
+                call = f"{together[rule]}[{index}]"
+            script.line(f"{name} = {call}")
+            if not moves and script.variables[name].shape != source.shape:
+                script.line(f"{name} = unbroadcast({xp}, {name}, {source.shape})")
+            dtype = source.kind.gradient
+            is_exact = op.exact and arrived.dtype is dtype
+            gradient = rounded(script, name, dtype, node.rounding, is_exact, moves)
+            if source in gradients:
+                gradient = self._sum(gradients[source], gradient, node.rounding)
+            elif isinstance(source, Tensor) and self._are_one(gradient, arrived):
+                script.line(f"{name} = {name}.copy()")  # who gets it may change it
+            gradients[source] = gradient
+
+    def _needed(self, step: Operation, name: str, position: int) -> str:
+        """What a gradient rule asks for by `name`."""
+        plan: Any = step.contract.plan
+        if name == "position":
+            return str(position)
+        if name in plan.tensors:
+            x = self._operand([*step.reads, step.place][plan.tensors[name]])
+            return shown(self._script, x, step.contract.later_views.get(name))
+        if name in step.residuals:
+            return step.residuals[name]
+        return self._script.literal(step.known[name])
+
+    def _sum(self, x: Variable, y: Variable, rounding: RoundingState) -> Variable:
+        """The sum of two gradients that meet."""
+        name, compute = self._script.new_name(f"{x.name}_sum"), compute_type(x.dtype)
+        self._script.line(f"{name} = {x.as_values(compute)} + {y.as_values(compute)}")
+        return rounded(self._script, name, x.dtype, rounding, is_exact=False, moves=False)
+
+    def _are_one(self, x: Variable, y: Variable) -> bool:
+        found = self._script.variables
+        return x.storage != "" and found[x.storage] is found.get(y.storage)
+
+    # Names
+
+    def _operand(self, place: int) -> Any:
+        """The variable, or the number, at a place."""
+        return self._variables.get(place, self._record.places[place])
+
+    def _gradient_name(self, of: str) -> str:
+        """That of a gradient; a tensor that is used several times has several, to be added."""
+        name = f"g_{of}"
+        return name if name not in self._script.variables else self._script.new_name(name)
+
+    def _kit(self, contract: Contract) -> str:
+        return self._script.constant(contract.xp, "xp")
+
+
+def _ask(question: Question, storage: Array) -> None:
+    if question.ask(new_tensor(storage, question.kind), *question.details) != question.answer:
+        raise OtherWay
+
+
+def _write(write: Write, storage: Array) -> None:
+    write.target._array[write.index] = storage
+    write.target.version.count += 1
