@@ -249,8 +249,7 @@ def binary_cross_entropy(
     """-y·log x - (1 - y)·log(1 - x), times `weight`, of probabilities `x`; logarithms are ≥ -100.
 
     Where `x` is a sigmoid take `binary_cross_entropy_with_logits`: a sigmoid of 2 bytes is 1 for
-    every logit above 8 (float16) or 6 (bfloat16), and what it was is lost. (PyTorch refuses this
-    one under autocast.)
+    every logit above 8 (float16) or 6 (bfloat16), and what it was is lost.
 
     Raises:
         ValueError: shapes that differ or do not broadcast, an unknown reduction, an `x` outside
@@ -259,17 +258,17 @@ def binary_cross_entropy(
     name = "binary_cross_entropy"
     _check_pair(x, y, reduction, name)
     _check_factors(name, x, weight=weight)
-    decide(_check_probabilities, x, name)
-    return apply(BCE, x, y, weight, reduction=reduction)
-
-
-def _check_probabilities(x: Tensor, name: str) -> None:
-    values = x._values()
-    if ((values < 0) | (values > 1)).any():
+    if decide(_leaves_0_to_1, x):
         raise ValueError(
             f"{name} was given a number outside [0, 1]; it takes probabilities; use "
             "binary_cross_entropy_with_logits for logits"
         )
+    return apply(BCE, x, y, weight, reduction=reduction)
+
+
+def _leaves_0_to_1(x: Tensor) -> bool:
+    values = x._values()
+    return bool(((values < 0) | (values > 1)).any())
 
 
 def _check_factors(name: str, x: Tensor, **factors: Tensor | None) -> None:
@@ -278,10 +277,8 @@ def _check_factors(name: str, x: Tensor, **factors: Tensor | None) -> None:
             factor.ndim > x.ndim
             or any(n not in (1, m) for n, m in zip(factor.shape[::-1], x.shape[::-1], strict=False))
         ):
-            raise ValueError(
-                f"{name} was given a {role} of shape {factor.shape} for logits of shape {x.shape}; "
-                "it must broadcast to them"
-            )
+            given = f"a {role} of shape {factor.shape} for logits of shape {x.shape}"
+            raise ValueError(f"{name} was given {given}; it must broadcast to them")
 
 
 def kl_div(x: Tensor, y: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:

@@ -184,6 +184,8 @@ class Captured:
         except OtherWay:
             return self._function(*arguments)
         result = new_tensor(out, way.kind)
+        if program.view_of is not None:
+            result._version = operands[program.view_of].version
         if way.contract is not None:
             inputs = tuple([operands[i] for i in program.wanted])
             known = {"kept": kept, "versions": versions}
@@ -192,16 +194,16 @@ class Captured:
 
     def _new_way(self, arguments: tuple[Tensor, ...], circumstances: Any) -> _Way:
         """Watch the function, and write down what it does."""
-        record, result = Recorder(arguments).record(self._function)
-        program = QUIET.run(Writer(record, arguments).program)
+        record = Recorder(arguments).record(self._function)
+        program = QUIET.run(Writer(record, len(arguments)).program)
         operands = [*arguments, *program.from_outside]
         inputs = [operands[i] for i in program.wanted]
         written = [step.target for step in record.steps if isinstance(step, Write)]
         watched = {id(x): x for x in (*program.from_outside, *written)}
         way = _Way(
             program,
-            result.kind,
-            _CapturedContract(program, inputs, result.dtype) if inputs else None,
+            record.result.kind,
+            _CapturedContract(program, inputs, record.result.dtype) if inputs else None,
             circumstances,
             [(x, x.kind) for x in watched.values()],
             list(record.modes.items()),

@@ -71,14 +71,15 @@ class Record:
         places: what is at each place: a tensor from outside or an argument's stand-in, a number,
             or None for a result.
         steps: what was done, in order. Writes come last: no question is open then.
-        result: place of the result.
+        result, place: its result, and the result's place.
         nodes: those that its gradient comes through, in the order of `run_backward`.
         modes: modules that were called, and the `training` that each had.
     """
 
     places: list[Any] = field(default_factory=list)
     steps: list[Operation | Question | Write] = field(default_factory=list)
-    result: int = -1
+    result: Any = None
+    place: int = -1
     nodes: list[Node] = field(default_factory=list)
     modes: dict[Any, bool] = field(default_factory=dict)
 
@@ -102,8 +103,8 @@ class Recorder:
         for x in self._stand_ins:
             self._enter(x, x)
 
-    def record(self, function: Callable[..., Any]) -> tuple[Record, Tensor]:
-        """Run the function on stand-ins for its arguments: what it does, and its result.
+    def record(self, function: Callable[..., Any]) -> Record:
+        """Run the function on stand-ins for its arguments: what it does.
 
         Raises:
             TypeError: it returns something else than a tensor that it computed.
@@ -125,18 +126,13 @@ class Recorder:
             )
         record, place = self._record, self._found.get(id(result._array))
         held = [x for x in record.places if isinstance(x, Tensor)]
-        version = result._version
-        if (
-            place is None
-            or record.places[place] is not None
-            or (version is not None and version in [x._version for x in held])
-        ):
+        if place is None or record.places[place] is not None:
             raise TypeError(
-                "a captured function returned a tensor that no operation in it computed, or a view "
-                "of such a one; there is nothing to repeat"
+                "a captured function returned a tensor that no operation in it computed; there is "
+                "nothing to repeat"
             )
         record.steps += self._writes
-        record.result, record.nodes = place, _reachable(result)
+        record.result, record.place, record.nodes = result, place, _reachable(result)
         if any(node.hooks for node in record.nodes) or any(x.hooks for x in self._stand_ins):
             self.refuse("registered a hook")
         if any(node.recall is not None for node in record.nodes):
@@ -146,7 +142,7 @@ class Recorder:
                 "a function cannot be captured on a GPU; there a training step is, as a CUDA "
                 "graph: `tinymp train --device cuda --capture`"
             )
-        return record, result
+        return record
 
     # What is heard while the function runs
 

@@ -8,7 +8,7 @@ is settled here. Each line is run as it is written, so the writer sees what it g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,6 +44,7 @@ class Program:
         from_outside: the operands that come after the arguments.
         wanted: which operands get a gradient.
         kept: which operands backward needs unchanged.
+        view_of: the operand that the result is a view of, if it is one.
     """
 
     source: str
@@ -52,12 +53,13 @@ class Program:
     from_outside: list[Tensor]
     wanted: list[int]
     kept: list[int]
+    view_of: int | None
 
 
 class Writer:
-    """Writes a record as a program, on the tensors with which the function was called."""
+    """Writes a record as a program, trying it out on the tensors of the record."""
 
-    def __init__(self, record: Record, arguments: Sequence[Tensor]) -> None:
+    def __init__(self, record: Record, arguments: int) -> None:
         self._record = record
         self._script = Script(
             asarray=np.asarray,
@@ -68,11 +70,11 @@ class Writer:
         )
         operands = [(i, x) for i, x in enumerate(record.places) if isinstance(x, Tensor)]
         self._operands = [x for _, x in operands]
-        self._arguments = len(arguments)
+        self._arguments = arguments
         self._variables: dict[int, Variable] = {}  # by their places
-        for number, (place, x) in enumerate(operands):
-            name = self._script.new_name("x" if number < len(arguments) else "p")
-            self._script.variables[name] = [*arguments, x][min(number, len(arguments))]._array
+        for number, (place, x) in enumerate(operands):  # the first are arguments
+            name = self._script.new_name("x" if number < arguments else "p")
+            self._script.variables[name] = x._array
             self._variables[place] = Variable(self._script, name, x.dtype, storage=name)
 
     def program(self) -> Program:
@@ -81,7 +83,7 @@ class Writer:
         parameters = list(script.variables)
         for step in record.steps:
             self._write_step(step)
-        result = self._variables[record.result].as_storage()
+        result = self._variables[record.place].as_storage()
         forward, script.lines = script.lines, []
         gradients = self._write_way_back()
         wanted = [i for i, x in enumerate(self._operands) if x in gradients]
@@ -105,6 +107,7 @@ class Writer:
         source = "\n".join(lines)
         functions = script.functions(source)
         versions = {id(version) for node in record.nodes for _, version, _ in node.versions}
+        shared = record.result.version
         return Program(
             source,
             functions["forward"],
@@ -112,6 +115,7 @@ class Writer:
             self._operands[self._arguments :],
             wanted,
             [i for i, x in enumerate(self._operands) if id(x._version) in versions],
+            next((i for i, x in enumerate(self._operands) if x._version is shared), None),
         )
 
     # Forward
