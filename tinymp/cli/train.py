@@ -59,7 +59,7 @@ def train(
         bool,
         typer.Option(
             "--capture",
-            help="On a GPU, record a step as a CUDA graph and start it as a whole.",
+            help="Record a step once and repeat that: as a CUDA graph, or as plain NumPy.",
         ),
     ] = False,
     model: Annotated[

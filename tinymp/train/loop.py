@@ -39,7 +39,7 @@ def train_step(
     optimizer.zero_grad()
     with training.policy.rounding_context():
         for x, y, share in microbatches(inputs, targets, training.configuration.microbatches):
-            _, loss = forward(training, x, y)
+            loss = training.loss_of(x, y)
             mean_loss += loss.item() * share
             # 1. Backward on the scaled loss: small gradients survive in 2 bytes.
             scaler.scale(loss * (share * training.configuration.loss_weight)).backward()

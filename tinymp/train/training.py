@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from tinymp.optim.lr_scheduler import LambdaLR
 from tinymp.train.checkpoint import refuse_other_model
 from tinymp.train.configuration import OPTIMIZERS, Configuration
 from tinymp.train.task import Task
+from tinymp.transforms import capture
 
 if TYPE_CHECKING:
     from tinymp.train.device_loop import DeviceLoop
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 class Training:
     """A model in training: its policy, masters, optimizer, loss scaler, schedule and data.
 
+    `loss_of(inputs, targets)` is the mean loss that training follows, captured if it is to be.
     `epoch` counts the complete epochs, `skipped_steps` the steps skipped so far. Making a Training
     seeds the default generator.
 
@@ -53,6 +56,9 @@ class Training:
         )
         self.steps = configuration.epochs * len(self.loader)
         self.schedule = LambdaLR(self.optimizer, warmup_then_cosine(self.steps))
+        self.loss_of: Callable[[Tensor, Tensor], Tensor] = partial(_loss_of, self)
+        if configuration.capture and device == "cpu":
+            self.loss_of = capture(self.loss_of)
         self.epoch = 0
         self.skipped_steps = 0
         self._device_loop: DeviceLoop | None = None
@@ -107,6 +113,10 @@ def forward(training: Training, inputs: Tensor, targets: Tensor) -> tuple[Tensor
         outputs = training.model(policy.cast_input(inputs))
         with policy.loss_context():
             return outputs, training.task.loss(outputs, targets)
+
+
+def _loss_of(training: Training, inputs: Tensor, targets: Tensor) -> Tensor:
+    return forward(training, inputs, targets)[1]
 
 
 def _adapted(policy: Policy, configuration: Configuration) -> Policy:
