@@ -10,7 +10,7 @@ import pytest
 
 import tinymp as mp
 from tinymp.amp.policy import POLICIES
-from tinymp.train import Training, train_step
+from tinymp.train import Configuration, Training, train_step
 from tinymp.train.training import warmup_then_cosine
 
 
@@ -169,3 +169,21 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[:6] == sorted(rates[:6])
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert warmup_then_cosine(1)(0) == 1  # a run of one step has no time to warm up
+
+
+@pytest.mark.parametrize("policy", ["fp32", "fp16", "bf16", "autocast-fp16"])
+@pytest.mark.parametrize("data", ["digits", "spelling"])
+def test_captured_steps_are_the_same_steps(runs: Any, data: str, policy: str) -> None:
+    settings = {"data": data, "policy": policy, "microbatches": 2, "width": 16, "layers": 1}
+    plain, captured = runs.training(**settings), runs.training(**settings, capture=True)
+    for training in (plain, captured):
+        batches = training.loader.epoch(0)
+        training.records = [train_step(training, *batch) for batch, _ in zip(batches, range(5))]
+    assert captured.loss_of.source.startswith("def forward(x_1, x_2, ")
+    assert captured.records == plain.records
+    assert snapshot(captured) == snapshot(plain)
+
+
+def test_steps_with_dropout_are_not_captured() -> None:
+    with pytest.raises(ValueError, match=r"dropout of 0\.1 draws other .* cannot be captured"):
+        Configuration(data="spelling", dropout=0.1, capture=True)

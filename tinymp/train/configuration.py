@@ -115,6 +115,11 @@ class Configuration:
             raise ValueError(
                 f"dropout must be a share, from 0 to below 1, but {self.dropout} was given"
             )
+        if self.capture and self.dropout:
+            raise ValueError(
+                f"a step with a dropout of {self.dropout} draws other random numbers each time, so "
+                "it cannot be captured; leave --dropout or --capture out"
+            )
         for name, known in (("optimizer", OPTIMIZERS), ("tokenizer", TOKENIZERS)):
             given = getattr(self, name)
             if given not in known:
