@@ -36,13 +36,16 @@ def test_perceptrons_of_every_policy_learn_alike(policy, rtol):
     work = mlp.work((8, 16, 12, 4), 32)
     expected = losses(mlp.by_hand(work))
     assert expected[-1] < expected[0]
-    np.testing.assert_allclose(losses(mlp.tinymp(work, mlp.POLICIES[policy])), expected, rtol=rtol)
+    ours = losses(mlp.tinymp(work, mlp.POLICIES[policy]))
+    np.testing.assert_allclose(ours, expected, rtol=rtol)
+    assert losses(mlp.tinymp(work, mlp.POLICIES[policy], captured=True)) == ours
 
 
 def test_gpts_learn_alike():
     pytest.importorskip("torch")
     tokens, following = gpt.batch(2, 16)
     ours = losses(gpt.tinymp(gpt.our_model(16, 2, 16), tokens, following))
+    assert losses(gpt.tinymp(gpt.our_model(16, 2, 16), tokens, following, captured=True)) == ours
     theirs = losses(gpt.pytorch(gpt.our_model(16, 2, 16), tokens, following))
     assert ours[-1] < ours[0]
     # Adam's first steps are the sign of the gradient: rounding decides some that are nearly zero.
@@ -53,6 +56,7 @@ def test_convolutional_networks_learn_alike():
     pytest.importorskip("torch")
     images, labels = convnet.batch(8, 8)
     ours = losses(convnet.tinymp(convnet.our_model(8), images, labels))
+    assert losses(convnet.tinymp(convnet.our_model(8), images, labels, captured=True)) == ours
     assert ours[-1] < ours[0]
     theirs = losses(convnet.pytorch(convnet.our_model(8), images, labels))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinymp import nn, ops
+from tinymp.autograd import Tensor
 from tinymp.bench.machine import installed
 from tinymp.bench.measure import Contestant, Race
-from tinymp.bench.mlp import Step
+from tinymp.bench.mlp import HOW, Step
 from tinymp.devices import manual_seed
 from tinymp.optim import SGD
+from tinymp.transforms import capture
 
 BATCH, SIZE, CHANNELS, CLASSES = 64, 28, (16, 32), 10
 
@@ -39,14 +41,19 @@ def our_model(size: int = SIZE) -> nn.Sequential:
     )
 
 
-def tinymp(model: nn.Sequential, images: Any, labels: Any) -> Step:
+def tinymp(model: nn.Sequential, images: Any, labels: Any, captured: bool = False) -> Step:
     """This package, float32, SGD."""
     optimizer = SGD(model.parameters(), lr=0.01)
     x, y = ops.tensor(images), ops.tensor(labels)
 
+    def objective(x: Tensor, y: Tensor) -> Tensor:
+        return ops.cross_entropy(model(x), y)
+
+    loss_of = capture(objective) if captured else objective
+
     def step() -> float:
         optimizer.zero_grad()
-        loss = ops.cross_entropy(model(x), y)
+        loss = loss_of(x, y)
         loss.backward()
         optimizer.step()
         return float(loss.item())
@@ -77,7 +84,10 @@ def pytorch(model: nn.Sequential, images: Any, labels: Any) -> Step:
 
 def _enter() -> list[Contestant]:
     images, labels = batch()
-    here = [Contestant("tinymp FP32", tinymp(our_model(), images, labels))]
+    here = [
+        Contestant(f"tinymp FP32{how}", tinymp(our_model(), images, labels, captured))
+        for how, captured in HOW.items()
+    ]
     if installed("torch"):
         here.append(Contestant("PyTorch", pytorch(our_model(), images, labels)))
     return here
@@ -88,6 +98,6 @@ RACES = [
         f"training step, ConvNet {SIZE}×{SIZE}, batch {BATCH}, SGD",
         "PyTorch",
         _enter,
-        goals={"tinymp FP32": (2.5, 1.5)},
+        goals={f"tinymp FP32{how}": (2.5, 1.5) for how in HOW},
     )
 ]

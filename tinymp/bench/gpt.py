@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinymp import models, ops
+from tinymp.autograd import Tensor
 from tinymp.bench.machine import installed
 from tinymp.bench.measure import Contestant, Race
-from tinymp.bench.mlp import Step
+from tinymp.bench.mlp import HOW, Step
 from tinymp.devices import manual_seed
 from tinymp.optim import AdamW
+from tinymp.transforms import capture
 
 VOCABULARY, CONTEXT, WIDTH, LAYERS, HEADS, BATCH = 256, 128, 128, 4, 4, 8
 
@@ -28,15 +30,19 @@ def our_model(width: int = WIDTH, layers: int = LAYERS, context: int = CONTEXT) 
     return models.GPT(VOCABULARY, context, width, layers, HEADS)
 
 
-def tinymp(model: models.GPT, tokens: Any, following: Any) -> Step:
+def tinymp(model: models.GPT, tokens: Any, following: Any, captured: bool = False) -> Step:
     """This package, float32, AdamW."""
     optimizer = AdamW(model.parameters(), lr=1e-3)
     x, labels = ops.tensor(tokens), ops.tensor(following.reshape(-1))
 
+    def objective(x: Tensor, labels: Tensor) -> Tensor:
+        return ops.cross_entropy(model(x).reshape(-1, VOCABULARY), labels)
+
+    loss_of = capture(objective) if captured else objective
+
     def step() -> float:
         optimizer.zero_grad()
-        logits = model(x)
-        loss = ops.cross_entropy(logits.reshape(-1, VOCABULARY), labels)
+        loss = loss_of(x, labels)
         loss.backward()
         optimizer.step()
         return float(loss.item())
@@ -93,7 +99,10 @@ def pytorch(model: models.GPT, tokens: Any, following: Any) -> Step:
 
 def _enter() -> list[Contestant]:
     tokens, following = batch()
-    here = [Contestant("tinymp FP32", tinymp(our_model(), tokens, following))]
+    here = [
+        Contestant(f"tinymp FP32{how}", tinymp(our_model(), tokens, following, captured))
+        for how, captured in HOW.items()
+    ]
     if installed("torch"):
         here.append(Contestant("PyTorch", pytorch(our_model(), tokens, following)))
     return here
@@ -104,6 +113,6 @@ RACES = [
         f"training step, GPT {LAYERS}×{WIDTH}, {HEADS} heads, {BATCH} rows of {CONTEXT}, AdamW",
         "PyTorch",
         _enter,
-        goals={"tinymp FP32": (1.3, 1.0)},
+        goals={f"tinymp FP32{how}": (1.3, 1.0) for how in HOW},
     )
 ]

@@ -14,12 +14,14 @@ import numpy as np
 
 from tinymp import models, ops
 from tinymp.amp import DynamicLossScale, Policy
+from tinymp.autograd import Tensor
 from tinymp.bench.by_hand import MLP as ByHand
 from tinymp.bench.machine import installed
 from tinymp.bench.measure import Contestant, Race
 from tinymp.devices import manual_seed
 from tinymp.formats import bfloat16, float16
 from tinymp.optim import SGD
+from tinymp.transforms import capture
 
 Array = Any
 Step = Callable[[], float]
@@ -53,6 +55,9 @@ def by_hand(work: Work) -> Step:
     return lambda: model.step(work.x, work.labels)
 
 
+#: How tinymp takes a step, as its name ends: as ever, or captured.
+HOW = {"": False, ", captured": True}
+
 #: The formats in which tinymp takes the step. Two-byte models have float32 masters.
 POLICIES = {
     "FP32": Policy(),
@@ -62,7 +67,7 @@ POLICIES = {
 }
 
 
-def tinymp(work: Work, policy: Policy) -> Step:
+def tinymp(work: Work, policy: Policy, captured: bool = False) -> Step:
     """This package, under a policy: the lines that the policy's documentation shows."""
     manual_seed(0)
     sizes = [work.x.shape[1], *(len(b) for b in work.biases)]
@@ -75,10 +80,15 @@ def tinymp(work: Work, policy: Policy) -> Step:
     optimizer = SGD(masters.parameters(), lr=work.lr, **policy.optimizer_options())
     x, labels = policy.cast_input(ops.tensor(work.x)), ops.tensor(work.labels)
 
+    def objective(x: Tensor, labels: Tensor) -> Tensor:
+        return ops.cross_entropy(policy.cast_output(model(x)), labels)
+
+    loss_of = capture(objective) if captured else objective
+
     def step() -> float:
         with policy.rounding_context():
             optimizer.zero_grad()
-            loss = ops.cross_entropy(policy.cast_output(model(x)), labels)
+            loss = loss_of(x, labels)
             scaler.scale(loss).backward()
             masters.copy_gradients()
             scaler.step(optimizer)
@@ -88,7 +98,7 @@ def tinymp(work: Work, policy: Policy) -> Step:
 
     def plain_step() -> float:
         optimizer.zero_grad()
-        loss = ops.cross_entropy(model(x), labels)
+        loss = loss_of(x, labels)
         loss.backward()
         optimizer.step()
         return float(loss.item())
@@ -214,7 +224,11 @@ def contestants(work: Work) -> list[Contestant]:
     """Everyone who is there."""
     return [
         Contestant("NumPy by hand", by_hand(work)),
-        *(Contestant(f"tinymp {name}", tinymp(work, policy)) for name, policy in POLICIES.items()),
+        *(
+            Contestant(f"tinymp {name}{how}", tinymp(work, policy, captured))
+            for name, policy in POLICIES.items()
+            for how, captured in HOW.items()
+        ),
         *(Contestant(name, make(work)) for x, (name, make) in PEERS.items() if installed(x)),
     ]
 
@@ -227,7 +241,11 @@ def _race(
         f"training step, MLP {'-'.join(map(str, sizes))}, batch {batch}, SGD",
         "NumPy by hand",
         lambda: contestants(work(sizes, batch)),
-        goals={f"tinymp {name}": goal for name, goal in zip(POLICIES, goals, strict=True)},
+        goals={
+            f"tinymp {name}{how}": goal
+            for name, goal in zip(POLICIES, goals, strict=True)
+            for how in HOW
+        },
     )
 
 
