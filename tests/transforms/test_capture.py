@@ -288,21 +288,21 @@ def test_the_source_is_a_program() -> None:
     captured(mp.randn(4, 3).half())
     lines = [line.strip() for line in captured.source.splitlines()]
     assert lines == [
-        "def forward(x_1, p_1):",
-        "x_1_values = unpack(x_1, float16)",
+        "def forward(x, p_1):",
+        "x_values = unpack(x, float16)",
         "p_1_values = unpack(p_1, float16)",
-        "linear_1 = linear(xp, x_1_values, p_1_values)",
+        "linear_1 = linear(xp, x_values, p_1_values)",
         "linear_1 = representable(linear_1, float16, 'nearest_even')",
         "relu_1 = relu(xp, linear_1)",
         "relu_1_words = pack(relu_1, float16, 'nearest_even')",
-        "return relu_1_words, (x_1_values, relu_1)",
+        "return relu_1_words, (x_values, relu_1)",
         "",
         "",
         "def backward(g, kept):",
-        "(x_1_values, relu_1) = kept",
+        "(x_values, relu_1) = kept",
         "g_values = unpack(g, float16)",
         "g_linear_1 = relu_x(xp, g_values, relu_1)",
-        "g_p_1 = linear_weight(xp, g_linear_1, x_1_values)",
+        "g_p_1 = linear_weight(xp, g_linear_1, x_values)",
         "g_p_1_words = pack(g_p_1, float16, 'nearest_even')",
         "return (g_p_1_words,)",
     ]
@@ -412,3 +412,26 @@ def test_circumstances_inside_are_those_of_the_capture() -> None:
                 assert x.grad is not None
                 assert y.grad is not None
                 assert bits(x.grad) == bits(y.grad)
+
+
+def test_parameters_have_the_names_of_the_model() -> None:
+    one, other = models.MLP(3, (4,), 2), nn.Linear(2, 2)
+    names = nn.ModuleDict({"not-a-name": nn.Linear(2, 2, bias=False)})
+    captured = mp.capture(lambda x: names["not-a-name"](other(one(x))))
+    captured(mp.randn(5, 3))
+    assert captured.source.startswith(
+        "def forward(x, p_0_weight, p_0_bias, p_2_weight, p_2_bias, p_weight, p_bias, p_1):\n"
+    )
+
+
+def test_names_of_arguments_are_in_nobodys_way() -> None:
+    function = lambda g, kept, xp, mul, sum_1: (g * kept * xp * mul * sum_1).sum()  # noqa: E731
+    x = [mp.randn(3).requires_grad_() for _ in range(5)]
+    captured = mp.capture(function)
+    captured(*x).backward()
+    found = [bits(leaf.grad) for leaf in x]
+    for leaf in x:
+        leaf.grad = None
+    function(*x).backward()
+    assert found == [bits(leaf.grad) for leaf in x]
+    assert captured.source.startswith("def forward(x_1, x_2, xp, mul, sum_1):\n")

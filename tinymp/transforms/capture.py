@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
+from inspect import signature
 from typing import Any
 
 from tinymp.autograd import Op, Tensor, is_grad_enabled
@@ -192,10 +193,18 @@ class Captured:
             result.node = Node(way.contract, inputs, known, result, rounding)
         return result
 
+    def _names(self, arguments: Sequence[Tensor]) -> list[str]:
+        """What the function calls its arguments; empty if nothing."""
+        try:
+            names = list(signature(self._function).bind(*arguments).arguments)
+        except (TypeError, ValueError):  # it does not tell
+            names = []
+        return names if len(names) == len(arguments) else [""] * len(arguments)
+
     def _new_way(self, arguments: tuple[Tensor, ...], circumstances: Any) -> _Way:
         """Watch the function, and write down what it does."""
         record = Recorder(arguments).record(self._function)
-        program = QUIET.run(Writer(record, len(arguments)).program)
+        program = QUIET.run(Writer(record, self._names(arguments)).program)
         operands = [*arguments, *program.from_outside]
         inputs = [operands[i] for i in program.wanted]
         written = [step.target for step in record.steps if isinstance(step, Write)]

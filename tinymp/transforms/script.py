@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from keyword import iskeyword
 from math import isfinite
 from typing import Any
 
 from tinymp.formats import DType
 
+_RESERVED = ("g", "kept")  # what backward is given
 _LONG = 1 << 16  # bytes from which a variable is deleted when it is not needed any more
 
 
@@ -33,19 +35,27 @@ class Script:
             exec(line, self._constants, self.variables)
         self.lines.append(line)
 
+    def is_free(self, name: str) -> bool:
+        """Whether something can be given this name."""
+        taken = name in self.variables or name in self._constants or name in _RESERVED
+        return name.isidentifier() and not iskeyword(name) and not taken
+
     def new_name(self, stem: str) -> str:
         """A name that begins with `stem` and has not been given yet."""
         while True:
             self._numbers[stem] = number = self._numbers.get(stem, 0) + 1
-            name = f"{stem}_{number}"
-            if name not in self.variables and name not in self._constants:
+            if self.is_free(name := f"{stem}_{number}"):
                 return name
+
+    def name(self, wish: str) -> str:
+        """A name as wished, or one that begins so if that is taken."""
+        return wish if self.is_free(wish) else self.new_name(wish)
 
     def constant(self, value: Any, name: str) -> str:
         """The name of something that is the same each time: `name`, or one that begins so."""
         if id(value) not in self._names:
-            own = name if name not in self._constants else self.new_name(name)
-            self._names[id(value)], self._constants[own] = own, value
+            self._names[id(value)] = own = self.name(name)
+            self._constants[own] = value
         return self._names[id(value)]
 
     def literal(self, value: Any) -> str:

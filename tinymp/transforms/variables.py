@@ -44,7 +44,7 @@ class Variable:
     def as_storage(self) -> str:
         """Its name as it is stored, in a script where it now has one."""
         if not self.storage:
-            self.storage = f"{self.name}_words"
+            self.storage = self.script.name(f"{self.name}_words")
             dtype, mode = self._dtype(), self.mode or self.dtype.default_rounding
             computed = self.computed or self.values
             self.script.line(f"{self.storage} = pack({computed}, {dtype}, {mode!r})")
@@ -65,7 +65,7 @@ class Variable:
             decoded = f"unpack({self.storage}, {self._dtype()})"
             if self.script.variables[self.storage].size > FEW:
                 return decoded
-            self.values = f"{self.name}_values"
+            self.values = self.script.name(f"{self.name}_values")
             self.script.line(f"{self.values} = {decoded}")
         return self.values
 

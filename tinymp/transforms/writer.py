@@ -8,7 +8,7 @@ is settled here. Each line is run as it is written, so the writer sees what it g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,7 +59,8 @@ class Program:
 class Writer:
     """Writes a record as a program, trying it out on the tensors of the record."""
 
-    def __init__(self, record: Record, arguments: int) -> None:
+    def __init__(self, record: Record, arguments: Sequence[str]) -> None:
+        """`arguments`: their names."""
         self._record = record
         self._script = Script(
             asarray=np.asarray,
@@ -70,10 +71,13 @@ class Writer:
         )
         operands = [(i, x) for i, x in enumerate(record.places) if isinstance(x, Tensor)]
         self._operands = [x for _, x in operands]
-        self._arguments = arguments
+        self._arguments = len(arguments)
         self._variables: dict[int, Variable] = {}  # by their places
-        for number, (place, x) in enumerate(operands):  # the first are arguments
-            name = self._script.new_name("x" if number < arguments else "p")
+        named = _names_of_parameters(record)
+        for number, (place, x) in enumerate(operands):
+            name = arguments[number] if number < len(arguments) else named.get(x, "")
+            if not self._script.is_free(name):
+                name = self._script.new_name("x" if number < len(arguments) else "p")
             self._script.variables[name] = x._array
             self._variables[place] = Variable(self._script, name, x.dtype, storage=name)
 
@@ -127,7 +131,8 @@ class Writer:
             return
         storage = self._variables[step.place].as_storage()
         if isinstance(step, Question):
-            script.line(f"{script.constant(partial(_ask, step), 'ask')}({storage})")
+            ask = script.constant(partial(_ask, step), step.ask.__name__.lstrip("_"))
+            script.line(f"{ask}({storage})")
         else:  # not now: the function is still to be called
             write = script.constant(partial(_write, step), "write")
             script.line(f"{write}({storage})", run=False)
@@ -139,7 +144,7 @@ class Writer:
         inputs = [shown(script, x, view) for x, view in zip(operands, views, strict=True)]
         named = [f"{name}={script.literal(value)}" for name, value in step.attributes.items()]
         name = script.new_name(op.name)
-        step.residuals = {residual: f"{name}_{residual}" for residual in op.residuals}
+        step.residuals = {residual: script.name(f"{name}_{residual}") for residual in op.residuals}
         rule = script.constant(op.forward, op.name)
         script.line(
             f"{', '.join([name, *step.residuals.values()])} = "
@@ -180,7 +185,7 @@ class Writer:
         together: dict[Any, str] = {}
         for position, rule, index in contract.plan.rules:
             source: Any = node.sources[position]
-            name = self._gradient_name(self._operand(step.reads[position]).name)
+            name = script.name(f"g_{self._operand(step.reads[position]).name}")
             function = script.constant(rule.function, "_".join([op.name, *rule.inputs]))
             needs = [self._needed(step, need, position) for need in rule.needs]
             call = f"{function}({', '.join([xp, g, *needs])})"
@@ -229,13 +234,16 @@ class Writer:
         """The variable, or the number, at a place."""
         return self._variables.get(place, self._record.places[place])
 
-    def _gradient_name(self, of: str) -> str:
-        """That of a gradient; a tensor that is used several times has several, to be added."""
-        name = f"g_{of}"
-        return name if name not in self._script.variables else self._script.new_name(name)
-
     def _kit(self, contract: Contract) -> str:
         return self._script.constant(contract.xp, "xp")
+
+
+def _names_of_parameters(record: Record) -> dict[Tensor, str]:
+    """What parameters are called in the outermost modules, as a variable's name."""
+    named: dict[Tensor, str] = {}
+    for module in reversed(record.modes):  # the outermost come last, and overrule the others
+        named |= {p: f"p_{name.replace('.', '_')}" for name, p in module.named_parameters()}
+    return named
 
 
 def _ask(question: Question, storage: Array) -> None:
