@@ -29,7 +29,7 @@ def test_the_first_two_shell_blocks_are_the_two_commands() -> None:
 
 
 def test_the_example_trains() -> None:
-    (example,) = blocks("python")
+    example, *_ = blocks("python")
     assert len(example.splitlines()) <= 17
     names: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), names)
@@ -37,6 +37,12 @@ def test_the_example_trains() -> None:
     assert isinstance(loss, mp.Tensor)
     assert loss.item() < 1.5  # it was log(10) = 2.3 before the first step
     assert names["model"].state_dict()["0.weight"].dtype is mp.float16  # type: ignore[attr-defined]
+
+
+def test_the_program_is_that_of_the_example(capsys: pytest.CaptureFixture[str]) -> None:
+    _, example, program = blocks("python")
+    exec(compile(example, "README.md", "exec"), {})
+    assert capsys.readouterr().out == program + "\n"  # print adds one
 
 
 def test_every_policy_it_names_exists() -> None:
