@@ -1,7 +1,7 @@
-"""Capture and replay: a function is run once, and what it did is repeated from then on.
+"""Capturing: a function is watched once, and what it did is repeated from then on.
 
-The function's Python (modules, dispatcher, graph) takes longer than small tensors take to compute.
-A captured function has left all of it behind: for everybody else it is one operation.
+Modules, dispatcher and graph are Python, which takes longer than small tensors take to compute. A
+captured function has left them behind: for everybody else it is one operation.
 """
 
 from __future__ import annotations
@@ -54,25 +54,27 @@ def capture(function: Callable[..., Tensor]) -> Captured:
     without `capture`, and the result of a call is like that of one operation: it may be scaled,
     added, or go on into others.
 
-    What is not an operation on tensors happens while the function is captured, and not again:
-    Python's control flow, numbers, lists. So a change of arguments in number, shape, dtype or in
-    whether they require gradients, of the active rounding, accumulation or grad mode, of a module's
-    `training`, or of a parameter's dtype or device has the function captured once more. Where it
-    depends on labels or indices whether they are in range, the question is repeated, too. What
-    could not be repeated is refused: reading values (`item`, `numpy`, `print`, `if`), an index that
-    is a tensor, `backward`, random numbers, checkpoints, hooks. All other Python that decides what
-    to do must decide the same each time. Changes in place of tensors from outside are repeated.
+    What it did is written down as plain NumPy, which `capture(function).source` shows.
 
-    While someone watches, such as a trace, the function itself runs. Backward frees what a call
-    kept when it is through with all of it, not operation by operation. Remembering a way takes the
-    memory of its constants.
+    What is not an operation on tensors happens while the function is captured, and not again:
+    Python's control flow, numbers, lists. So the function is captured once more when arguments
+    change in number, shape, layout, dtype or in whether they require gradients; when the active
+    rounding, accumulation or grad mode changes, a module's `training`, or a parameter's dtype. The
+    range of labels and tokens is checked each time. Changes in place of tensors from outside, such
+    as running means, are repeated. What could not be repeated is refused: reading values (`item`,
+    `numpy`, `print`, `if`), an index that is a tensor, `backward`, random numbers, checkpoints,
+    hooks. All other Python that decides what to do must decide the same each time.
+
+    While someone watches, such as a trace, the function itself runs. In memory a call differs in
+    two ways: 2-byte tensors of up to 16,384 elements stay decoded until backward, in 64 KiB at
+    most; and backward frees what was kept at its end, not operation by operation.
 
     Raises:
         TypeError: `function` cannot be called. In a call: an argument, or the result, is no tensor.
         RuntimeError: in a call, if the function cannot be captured; the message says why.
 
-    Source of the idea: CUDA graphs, which repeat the work of a GPU in this way; see `train
-    --capture`.
+    Source of the idea: tracing, as in JAX (Frostig, Johnson & Leary, Compiling machine learning
+    programs via high-level tracing, SysML 2018); here the result is Python again.
     """
     return Captured(function)
 
@@ -170,7 +172,7 @@ class Captured:
             rounding,
             active_accumulator(),
             is_grad_enabled(),
-            [(x.kind, x._array.shape) for x in arguments],
+            [(x.kind, x._array.shape, x._array.strides) for x in arguments],
         )
         for way in self._ways:
             if way.serves(circumstances):
