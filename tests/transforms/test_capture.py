@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -435,3 +437,36 @@ def test_names_of_arguments_are_in_nobodys_way() -> None:
     function(*x).backward()
     assert found == [bits(leaf.grad) for leaf in x]
     assert captured.source.startswith("def forward(x_1, x_2, xp, mul, sum_1):\n")
+
+
+#: Functions that look at a storage, and why what they do is not frozen in a program.
+LOOK = {
+    "ops/classification.py:_all_count": "asked through `decide`",
+    "ops/creation.py:tensor": "says so",
+    "ops/indexing.py:_check_range": "says so",
+    "ops/indexing.py:_check_tokens": "asked through `decide`",
+    "ops/indexing.py:as_index": "says so",
+    "ops/indexing.py:gather": "after `_check_range`",
+    "ops/indexing.py:take_along_dim": "after `_check_range`",
+    "ops/linear_algebra.py:linear": "at the shape only",
+    "ops/logic.py:one_hot": "says so",
+    "nn/parameter.py:__init__": "shares it",
+}
+
+
+def test_whoever_looks_at_a_storage_besides_the_rules_is_known() -> None:
+    package = Path(mp.__file__).parent
+    found = set()
+    for room in ("ops", "nn", "models"):
+        for file in (package / room).glob("*.py"):
+            for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(function, ast.FunctionDef):
+                    names = {x.attr for x in ast.walk(function) if isinstance(x, ast.Attribute)}
+                    if "_array" in names:
+                        found.add(f"{room}/{file.name}:{function.name}")
+    assert found == set(LOOK)
+    for name, why in LOOK.items():
+        if why == "says so":
+            file, _, function = name.partition(":")
+            body = (package / file).read_text(encoding="utf-8").split(f"def {function}(")[1]
+            assert "not_for_capture(" in body.split("\n\n\n")[0]
