@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 import tinymp as mp
 from tinymp import amp, models, nn, optim
+from tinymp.autograd import Op, apply
 from tinymp.inspect import trace
 from tinymp.nn.functional import cross_entropy
 
@@ -208,8 +211,127 @@ def test_an_operand_changed_before_backward_is_an_error() -> None:
     loss.backward()
     loss = captured(x)
     x.data.zero_()
-    with pytest.raises(RuntimeError, match=r"shape \(3,\), float32, was used by a captured"):
+    with pytest.raises(RuntimeError, match=r"operand of shape \(3,\), float32, of a captured"):
         loss.backward()
+
+
+def test_a_result_changed_before_backward_is_an_error() -> None:
+    for function in (lambda x: x.exp(), lambda x: x.exp().reshape(3, 1)):
+        out = mp.capture(function)(mp.ones(3).requires_grad_())
+        out.detach().zero_()
+        with pytest.raises(RuntimeError, match=r"result of a captured .* version 0"):
+            out.sum().backward()
+
+
+def test_a_dtype_changed_before_backward_is_an_error() -> None:
+    weight = mp.ones(3).requires_grad_()
+    loss = mp.capture(lambda x: (weight * x).sum())(mp.ones(3))
+    weight.data = weight.data.half()
+    with pytest.raises(RuntimeError, match=r"another dtype before backward, whose .* float16"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("dtype", [mp.float32, mp.float16, mp.bfloat16])
+def test_gradients_from_inside_and_outside_add_up_in_the_same_order(dtype: Any) -> None:
+    def gradients(how: Callable[[Function], Function]) -> list[bytes]:
+        mp.manual_seed(0)
+        w = mp.randn(30, 30, dtype=dtype, requires_grad=True)
+        x = mp.randn(4, 30, dtype=dtype, requires_grad=True)
+        f = how(lambda x: (x @ w).tanh() @ w * (x @ w).sigmoid())
+        h = x * 1
+        (f(x).sum() + f(h).sum() + (h + f(h)).sum()).backward()
+        both = how(lambda x, y: (x * y + x).tanh() * y)
+        both(x, x).sum().backward()
+        return [bits(w.grad), bits(x.grad)]
+
+    assert gradients(mp.capture) == gradients(lambda f: f)
+
+
+def test_roundings_inside_serve_where_gradients_meet() -> None:
+    def inside(x: mp.Tensor) -> mp.Tensor:
+        with mp.rounding("toward_zero"):
+            return (x * 1.3).tanh() + (x * 0.7).exp()
+
+    def gradients(f: Function) -> bytes:
+        mp.manual_seed(0)
+        x = mp.randn(500).half().requires_grad_()
+        (f(x) + f(x)).sum().backward()
+        return bits(x.grad)
+
+    assert gradients(mp.capture(inside)) == gradients(inside)
+
+    def in_two_ways(x: mp.Tensor) -> mp.Tensor:
+        return inside(x) + x * 2
+
+    with pytest.raises(RuntimeError, match="in several ways"):
+        gradients(mp.capture(in_two_ways))
+
+
+def test_detached_parameters_are_looked_up_anew() -> None:
+    weight = mp.ones(3).requires_grad_()
+    captured = mp.capture(lambda x: x * weight.detach() + x * weight.data)
+    x = mp.ones(3)
+    assert captured(x).tolist() == [2, 2, 2]
+    weight.data = mp.full(3, 5.0)
+    assert captured(x).tolist() == [10, 10, 10]
+    norm = nn.BatchNorm1d(3, affine=False).eval()
+    normed = mp.capture(lambda x: norm(x) * 1)
+    y = mp.randn(2, 3)
+    normed(y)
+    norm.running_mean.data = mp.full(3, 2.0)  # type: ignore[union-attr]
+    assert bits(normed(y)) == bits(norm(y) * 1)
+
+
+def test_a_leaf_that_is_changed_after_its_use_gets_its_gradient() -> None:
+    weight = mp.ones(3).requires_grad_()
+
+    def function(x: mp.Tensor) -> mp.Tensor:
+        y = x + weight
+        weight.data.mul_(0.5)
+        return y
+
+    captured = mp.capture(function)
+    for _ in range(2):
+        captured(mp.ones(3)).sum().backward()
+    assert weight.grad is not None
+    assert (weight.grad.tolist(), weight.tolist()) == ([2, 2, 2], [0.25, 0.25, 0.25])
+
+
+def test_random_numbers_that_only_backward_draws_are_refused() -> None:
+    v = mp.ones(3).requires_grad_()
+    captured = mp.capture(lambda x: (x.float() * v).sum())
+    x, before = mp.ones(3).half().requires_grad_(), mp.devices.get_rng_state()
+    with mp.rounding("stochastic"), pytest.raises(RuntimeError, match="drew random numbers"):
+        captured(x)
+    assert mp.devices.get_rng_state() == before
+
+
+def test_copies_of_models_capture_for_themselves() -> None:
+    layer = nn.Linear(2, 2)
+    layer.loss_of = mp.capture(lambda x: (x * 2).sum())
+    layer.loss_of(mp.ones(2))
+    copied = copy.deepcopy(layer)
+    assert (layer.loss_of.source != "", copied.loss_of.source) == (True, "")
+    function, calls = counted(lambda x: x * 2)
+    captured = mp.capture(function)
+    for _ in range(3):
+        captured(copy.deepcopy(mp.ones(2)))
+    assert len(calls) == 1
+
+
+def test_threads_have_contexts_of_their_own() -> None:
+    captured = mp.capture(lambda x: mp.nn.functional.binary_cross_entropy(x.sigmoid(), x * 0))
+    found: list[float] = []
+    thread = Thread(target=lambda: found.append(captured(mp.ones(3)).item()))
+    thread.start()
+    thread.join()
+    assert found == [captured(mp.ones(3)).item()]
+
+
+def test_any_name_of_an_operation_will_do() -> None:
+    double = Op("my-own op", lambda xp, x: 2 * x, x=lambda xp, g: 2 * g)
+    captured = mp.capture(lambda x: apply(double, x))
+    assert captured(mp.ones(2)).tolist() == [2, 2]
 
 
 def test_labels_and_tokens_are_checked_each_time() -> None:
@@ -325,7 +447,8 @@ def test_long_arrays_are_stored_and_deleted() -> None:
 
 
 HELD = mp.ones(3)
-GRAPH = mp.ones(3).requires_grad_() * 2
+WEIGHT = mp.ones(3).requires_grad_()
+GRAPH = WEIGHT * 2
 
 
 def hooked(x: mp.Tensor) -> mp.Tensor:
@@ -354,7 +477,7 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "dropout": (lambda x: nn.functional.dropout(x * 2), "drew random numbers"),
     "noise": (lambda x: x + mp.randn(3), "drew random numbers"),
     "backward": (lambda x: (x * HELD.requires_grad_()).sum().backward() or x, "called backward"),
-    "hook": (lambda x: hooked(x * GRAPH.detach().requires_grad_()), "registered a hook"),
+    "hook": (lambda x: hooked(x * WEIGHT), "registered a hook"),
     "graph": (lambda x: x * GRAPH, "that has a graph"),
     "checkpoint": (
         lambda x: mp.checkpoint(lambda y: (y * y).exp(), x * HELD.requires_grad_()),
@@ -363,6 +486,14 @@ REFUSED: dict[str, tuple[Function, str]] = {
     "argument": (lambda x: x.mul_(2) * 1, "changed an argument"),
     "data": (given_data, "gave a tensor other data"),
     "written": (written, "after it had changed it in place"),
+    "leaf": (lambda x: (x * 2).detach().requires_grad_() * 3, "made a new leaf"),
+    "parameter": (lambda x: nn.Parameter(x) * 3, "made a new leaf"),
+    "requires_grad": (lambda x: x.requires_grad_() * 3, "whether an argument requires"),
+    "late graph": (lambda x: x * GRAPH.detach() + x * GRAPH, "that has a graph"),
+    "leaf's hook": (lambda x: hooked(WEIGHT) * x, "registered a hook"),
+    "retained": (lambda x: (x.retain_grad(), x * 2)[1], "had a gradient retained"),
+    "zero_grad": (lambda x: (optim.SGD([WEIGHT]).zero_grad(), x * 2)[1], "dropped gradients"),
+    "clip": (lambda x: (optim.clip_grad_norm_([WEIGHT], 1), x * 2)[1], "clipped gradients"),
     "scaler": (lambda x: amp.GradScaler().scale(x * 2), "GradScaler"),
     "copy": (lambda x: mp.tensor(x) * 2, "instead of .clone"),
 }

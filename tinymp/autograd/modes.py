@@ -54,6 +54,9 @@ class Capture(Protocol):
     def write(self, target: Any, index: Any, values: Any) -> None:
         """The function wants to change a tensor in place."""
 
+    def shared(self, x: Any, origin: Any) -> None:
+        """The function made a tensor on the storage of another one."""
+
     def called(self, module: Any) -> None:
         """The function called a module."""
 

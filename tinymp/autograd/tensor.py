@@ -57,6 +57,9 @@ class Kind:
         self.requires_grad = requires_grad
         self.gradient = gradient_dtype(dtype)
 
+    def __reduce__(self) -> Any:
+        return kind_of, (self.dtype, self.device, self.is_scalar, self.requires_grad)
+
 
 kind_of = cache(Kind)
 
@@ -157,7 +160,10 @@ class Tensor(TensorMethods):
     @property
     def data(self) -> Tensor:
         """A tensor on the same storage and version counter, outside the graph."""
-        return Tensor(self._array, self.dtype, self._device, self.version)
+        shared = Tensor(self._array, self.dtype, self._device, self.version)
+        if (capture := CAPTURE.get()) is not None:
+            capture.shared(shared, self)
+        return shared
 
     @data.setter
     def data(self, other: Tensor) -> None:
@@ -237,6 +243,7 @@ class Tensor(TensorMethods):
                 "register_hook was called on a tensor that does not require a gradient; none will "
                 "arrive; set requires_grad=True first"
             )
+        not_for_capture("registered a hook")
         source = self.node or self
         hooks = source.hooks = {} if source.hooks is None else source.hooks
         key = next(_registration)
@@ -249,6 +256,7 @@ class Tensor(TensorMethods):
 
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that is not a leaf in its `grad`, too."""
+        not_for_capture("had a gradient retained")
         if self.node is not None:
             weak = ref(self)  # the graph must not keep its own tensors alive
 

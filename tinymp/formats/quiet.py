@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ _IS_QUIET = ContextVar("tinymp_is_quiet", default=False)
 
 
 class _QuietContext(threading.local):
-    """Per thread, a copy of the context in which NumPy's error state is `ignore`.
+    """Per thread, a context in which NumPy's error state is `ignore`, and all else is as at first.
 
     Overflow, NaN and division by zero are results here, not surprises: FP16 training meets them
     while it looks for a loss scale. Entering `np.errstate` for each rule would cost more than a
@@ -20,7 +20,7 @@ class _QuietContext(threading.local):
     """
 
     def __init__(self) -> None:
-        context = copy_context()
+        context = Context()
         context.run(np.seterr, all="ignore")
         context.run(_IS_QUIET.set, True)
         self.run = context.run

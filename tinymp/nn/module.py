@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from tinymp.autograd import Tensor, no_grad
-from tinymp.autograd.modes import CAPTURE
+from tinymp.autograd.modes import CAPTURE, not_for_capture
 from tinymp.formats import DType, bfloat16, dtype_of, float16, float32, float64, gradient_dtype
 from tinymp.nn.parameter import Parameter
 from tinymp.ops import to
@@ -254,6 +254,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or overwrite them with zeros."""
+        not_for_capture("dropped gradients")
         for parameter in self.parameters():
             if set_to_none:
                 parameter.grad = None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Tensor
+from tinymp.autograd.modes import not_for_capture
 from tinymp.formats import float32, float64, unpack
 from tinymp.numerics.kit import compute_type
 from tinymp.ops import clamp
@@ -80,6 +81,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    not_for_capture("clipped gradients")
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     return [parameter.grad for parameter in given if parameter.grad is not None]
 

@@ -125,6 +125,7 @@ class Optimizer(ABC):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or overwrite them with zeros."""
+        not_for_capture("dropped gradients")
         for group in self.param_groups:
             for parameter in group["params"]:
                 if set_to_none:

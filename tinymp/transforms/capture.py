@@ -16,7 +16,8 @@ from tinymp.autograd import Op, Tensor, is_grad_enabled
 from tinymp.autograd.contract import Contract, Gradients
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST, CAPTURE, OBSERVERS
-from tinymp.autograd.tensor import Kind, new_tensor
+from tinymp.autograd.tensor import Kind, Version, new_tensor
+from tinymp.devices import get_rng_state, set_rng_state
 from tinymp.formats import DType, active_rounding
 from tinymp.numerics.accumulation import active_accumulator
 from tinymp.numerics.quiet import QUIET
@@ -62,8 +63,9 @@ def capture(function: Callable[..., Tensor]) -> Captured:
     rounding, accumulation or grad mode changes, a module's `training`, or a parameter's dtype. The
     range of labels and tokens is checked each time. Changes in place of tensors from outside, such
     as running means, are repeated. What could not be repeated is refused: reading values (`item`,
-    `numpy`, `print`, `if`), an index that is a tensor, `backward`, random numbers, checkpoints,
-    hooks. All other Python that decides what to do must decide the same each time.
+    `numpy`, `print`, `if`), an index that is a tensor, a tensor again after it was changed in
+    place, `backward`, random numbers, checkpoints, hooks. All other Python must do the same each
+    time: that another tensor stands in an attribute now, a new `p.grad` for example, is not seen.
 
     While someone watches, such as a trace, the function itself runs. In memory a call differs in
     two ways: 2-byte tensors of up to 16,384 elements stay decoded until backward, in 64 KiB at
@@ -89,16 +91,27 @@ class _CapturedContract(Contract):
         self.program = program
 
     def backward(self, node: Node, g: Array, saved: dict[str, Any]) -> Gradients:
-        for x, count in saved["versions"]:
-            if x.version.count != count:
-                raise RuntimeError(
-                    f"a tensor of shape {x.shape}, {x.dtype.name}, was used by a captured function "
-                    f"at version {count}, and its gradients need it, but it has been changed in "
-                    f"place since (version {x.version.count}); change it after backward, or change "
-                    "a copy"
+        for version, count, operand in saved["versions"]:
+            if version.count != count:
+                what = (
+                    f"operand of shape {operand.shape}, {operand.dtype.name},"
+                    if operand is not None
+                    else ""
                 )
-        gradients = self.program.backward(g, saved["kept"])
-        return list(zip(node.sources, gradients, strict=True))  # type: ignore[arg-type]
+                raise RuntimeError(
+                    f"the {what or 'result'} of a captured function is needed by its gradients at "
+                    f"version {count}, but has been changed in place since (version "
+                    f"{version.count}); change it after backward, or change a copy"
+                )
+        sources: Any = node.sources
+        for source, dtype in zip(sources, self.program.dtypes, strict=True):
+            if source.kind.gradient is not dtype:
+                raise RuntimeError(
+                    f"a tensor of shape {source.shape} that a captured function used was given "
+                    f"another dtype before backward, whose gradient is {source.kind.gradient.name} "
+                    f"and not {dtype.name}; convert it after backward"
+                )
+        return list(zip(sources, self.program.backward(g, saved["kept"]), strict=True))
 
 
 @dataclass(slots=True)
@@ -147,6 +160,9 @@ class Captured:
         self._ways: list[_Way] = []
         update_wrapper(self, function, updated=())
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_ways": []}  # a copy's function may use other parameters
+
     @property
     def source(self) -> str:
         """The program that was written last, as Python: empty before the first call."""
@@ -167,9 +183,8 @@ class Captured:
                 "a captured function was called under autocast, which keeps casts that are made "
                 "outside of it; enter autocast inside of the function"
             )
-        rounding = active_rounding()
         circumstances = (
-            rounding,
+            active_rounding(),
             active_accumulator(),
             is_grad_enabled(),
             [(x.kind, x._array.shape, x._array.strides) for x in arguments],
@@ -181,7 +196,9 @@ class Captured:
             way = self._new_way(arguments, circumstances)
         program = way.program
         operands = [*arguments, *program.from_outside]
-        versions = [(x, x.version.count) for x in [operands[i] for i in program.kept]]
+        versions: list[tuple[Version, int, Tensor | None]] = [
+            (x.version, x.version.count, x) for x in [operands[i] for i in program.kept]
+        ]
         try:
             out, kept = QUIET.run(program.forward, *[x._array for x in operands])
         except OtherWay:
@@ -191,8 +208,10 @@ class Captured:
             result._version = operands[program.view_of].version
         if way.contract is not None:
             inputs = tuple([operands[i] for i in program.wanted])
+            if program.keeps_result:
+                versions.append((result.version, result.version.count, None))
             known = {"kept": kept, "versions": versions}
-            result.node = Node(way.contract, inputs, known, result, rounding)
+            result.node = Node(way.contract, inputs, known, result, program.rounding)
         return result
 
     def _names(self, arguments: Sequence[Tensor]) -> list[str]:
@@ -205,8 +224,15 @@ class Captured:
 
     def _new_way(self, arguments: tuple[Tensor, ...], circumstances: Any) -> _Way:
         """Watch the function, and write down what it does."""
-        record = Recorder(arguments).record(self._function)
-        program = QUIET.run(Writer(record, self._names(arguments)).program)
+        random = get_rng_state()
+        try:
+            recorder = Recorder(arguments)
+            record = recorder.record(self._function)
+            program = QUIET.run(Writer(record, self._names(arguments)).program)
+            if get_rng_state() != random:
+                recorder.refuse("drew random numbers, for dropout or stochastic rounding")
+        finally:
+            set_rng_state(random)
         operands = [*arguments, *program.from_outside]
         inputs = [operands[i] for i in program.wanted]
         written = [step.target for step in record.steps if isinstance(step, Write)]

@@ -15,7 +15,6 @@ from tinymp.autograd.contract import Contract, Operand
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import CAPTURE, OBSERVERS
 from tinymp.autograd.tensor import Kind
-from tinymp.devices import get_rng_state
 from tinymp.formats import RoundingState, active_rounding
 
 Array = Any
@@ -95,11 +94,14 @@ class Recorder:
         self._alive: list[Any] = []
         self._writes: list[Operation | Question | Write] = []
         self._written: set[int] = set()  # ids of version counters
+        self._nodes: set[Node] = set()
+        self._origins: dict[int, Tensor] = {}  # of tensors that share another one's storage
         # Views, each known as itself: arguments may share an array, or be the same tensor.
         self._stand_ins = [
             Tensor(x._array.view(), x.dtype, x._device, requires_grad=x.requires_grad)
             for x in arguments
         ]
+        self._kinds = [x.kind for x in self._stand_ins]
         for x in self._stand_ins:
             self._enter(x, x)
 
@@ -110,15 +112,12 @@ class Recorder:
             TypeError: it returns something else than a tensor that it computed.
             RuntimeError: it does what cannot be repeated.
         """
-        drawn = get_rng_state()
         observing, capturing = OBSERVERS.set((self,)), CAPTURE.set(self)
         try:
             result = function(*self._stand_ins)
         finally:
             OBSERVERS.reset(observing)
             CAPTURE.reset(capturing)
-        if get_rng_state() != drawn:
-            self.refuse("drew random numbers, for dropout or stochastic rounding")
         if not isinstance(result, Tensor):
             raise TypeError(
                 f"a captured function returned a {type(result).__name__}; it must return one "
@@ -133,8 +132,8 @@ class Recorder:
             )
         record.steps += self._writes
         record.result, record.place, record.nodes = result, place, _reachable(result)
-        if any(node.hooks for node in record.nodes) or any(x.hooks for x in self._stand_ins):
-            self.refuse("registered a hook")
+        if any(x.kind is not kind for x, kind in zip(self._stand_ins, self._kinds, strict=True)):
+            self.refuse("changed whether an argument requires a gradient")
         if any(node.recall is not None for node in record.nodes):
             self.refuse("used a checkpoint, which its repetition would not be")
         if any(x._device.kernels is not None for x in held):
@@ -162,6 +161,8 @@ class Recorder:
         rounding = active_rounding() if node is None else node.rounding
         reads = [self._place(x) for x in operands]
         place = self._enter(result, None)
+        if node is not None:
+            self._nodes.add(node)
         self._record.steps.append(Operation(contract, own, rounding, reads, place, node, known))
 
     def backward(self, node: Node, g: Array, gradients: list[tuple[Any, Array]]) -> None:
@@ -175,13 +176,16 @@ class Recorder:
 
     def write(self, target: Tensor, index: Any, values: Tensor) -> None:
         """The function wants to change a tensor in place; what repeats it will."""
-        places, place = self._record.places, self._found.get(id(target._array))
-        if place is not None:
-            if place < len(self._stand_ins) or places[place] is None:
-                self.refuse("changed an argument, or what it had computed, in place")
-            places[place] = target  # and not another tensor on its storage
+        target = self._origins.get(id(target), target)
+        if self._is_inside(self._found.get(id(target._array))):
+            self.refuse("changed an argument, or what it had computed, in place")
         self._written.add(id(target.version))
         self._writes.append(Write(target, index, self._place(values)))
+
+    def shared(self, x: Tensor, origin: Tensor) -> None:
+        """The function made `x` on the storage of `origin`, as `detach` does."""
+        self._origins[id(x)] = self._origins.get(id(origin), origin)
+        self._alive.append(x)
 
     def called(self, module: Any) -> None:
         """The function called a module, which may do something else in another mode."""
@@ -201,15 +205,23 @@ class Recorder:
             return len(self._record.places) - 1
         if x._version is not None and id(x._version) in self._written:
             self.refuse("used a tensor after it had changed it in place")
-        by_itself = x.requires_grad and x.node is None
-        place = self._found.get(id(x if by_itself else x._array))
+        if x.node is not None and x.node not in self._nodes:
+            self.refuse(
+                "used a tensor from outside that has a graph and is not one of its arguments"
+            )
+        is_leaf = x.requires_grad and x.node is None
+        place = self._found.get(id(x if is_leaf else x._array))
         if place is None:
-            if x.node is not None:
-                self.refuse(
-                    "used a tensor from outside that has a graph and is not one of its arguments"
-                )
+            if is_leaf and (id(x) in self._origins or id(x._array) in self._found):
+                self.refuse("made a new leaf of a tensor's storage")
+            x = self._origins.get(id(x), x)
             place = self._enter(x, x)
         return place
+
+    def _is_inside(self, place: int | None) -> bool:
+        """Whether an argument or a result is there, not a tensor from outside."""
+        inside = place is not None and place < len(self._stand_ins)
+        return inside or (place is not None and self._record.places[place] is None)
 
     def _enter(self, x: Tensor, held: Tensor | None) -> int:
         """A new place for a tensor, and what is there before the first step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from keyword import iskeyword
 from math import isfinite
@@ -42,6 +43,7 @@ class Script:
 
     def new_name(self, stem: str) -> str:
         """A name that begins with `stem` and has not been given yet."""
+        stem = re.sub(r"\W", "_", stem)
         while True:
             self._numbers[stem] = number = self._numbers.get(stem, 0) + 1
             if self.is_free(name := f"{stem}_{number}"):

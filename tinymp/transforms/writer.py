@@ -19,7 +19,7 @@ from tinymp.autograd import Tensor
 from tinymp.autograd.contract import Contract, unbroadcast
 from tinymp.autograd.graph import Node
 from tinymp.autograd.tensor import new_tensor
-from tinymp.formats import RoundingState, pack, representable, unpack
+from tinymp.formats import DType, RoundingState, pack, representable, unpack
 from tinymp.numerics.kit import compute_type
 from tinymp.transforms.recorder import Operation, Question, Record, Write
 from tinymp.transforms.script import Script, names_assigned_in, names_in, tuple_of
@@ -39,11 +39,13 @@ class Program:
     Attributes:
         source: the text of `forward` and `backward`.
         forward: from the storages of the operands to that of the result, and what backward needs.
-        backward: from the gradient of the result, and what forward left, to the gradients of the
-            operands that get one, in order.
+        backward: from the gradient of the result, and what forward left, to those of operands.
         from_outside: the operands that come after the arguments.
-        wanted: which operands get a gradient.
-        kept: which operands backward needs unchanged.
+        wanted: which operand each gradient belongs to; one may get several, which are added up in
+            this order.
+        dtypes: those of the gradients.
+        kept, keeps_result: which operands backward needs unchanged, and whether the result.
+        rounding: how gradients that meet at an operand are added up.
         view_of: the operand that the result is a view of, if it is one.
     """
 
@@ -52,7 +54,10 @@ class Program:
     backward: Callable[[Array, Any], tuple[Array, ...]]
     from_outside: list[Tensor]
     wanted: list[int]
+    dtypes: list[DType]
     kept: list[int]
+    keeps_result: bool
+    rounding: RoundingState
     view_of: int | None
 
 
@@ -73,6 +78,8 @@ class Writer:
         self._operands = [x for _, x in operands]
         self._arguments = len(arguments)
         self._variables: dict[int, Variable] = {}  # by their places
+        self._found: list[tuple[Tensor, Variable]] = []  # gradients, as they come to operands
+        self._roundings: list[RoundingState] = []  # those of 2-byte gradients of operands
         named = _names_of_parameters(record)
         for number, (place, x) in enumerate(operands):
             name = arguments[number] if number < len(arguments) else named.get(x, "")
@@ -89,13 +96,12 @@ class Writer:
             self._write_step(step)
         result = self._variables[record.place].as_storage()
         forward, script.lines = script.lines, []
-        gradients = self._write_way_back()
-        wanted = [i for i, x in enumerate(self._operands) if x in gradients]
-        found = [gradients[self._operands[i]].as_storage() for i in wanted]
+        self._write_way_back()
+        found = [gradient.as_storage() for _, gradient in self._found]
         backward = script.lines
 
-        there = {*parameters} | names_assigned_in(forward)
-        kept = [name for name in script.variables if name in there & names_in(backward)]
+        there = ({*parameters} | names_assigned_in(forward)) & names_in(backward)
+        kept = [name for name in script.variables if name in there]
         lines = [
             f"def forward({', '.join(parameters)}):",
             *script.body(forward, {result, *kept, *parameters}),
@@ -110,15 +116,24 @@ class Writer:
         ]
         source = "\n".join(lines)
         functions = script.functions(source)
+        if len(self._roundings) > 1:
+            raise RuntimeError(
+                "a function cannot be captured that rounds the gradients of its arguments or "
+                "parameters in several ways; use one mp.rounding(...) for all of it"
+            )
         versions = {id(version) for node in record.nodes for _, version, _ in node.versions}
         shared = record.result.version
+        number = {id(x): i for i, x in enumerate(self._operands)}
         return Program(
             source,
             functions["forward"],
             functions["backward"],
             self._operands[self._arguments :],
-            wanted,
+            [number[id(x)] for x, _ in self._found],
+            [gradient.dtype for _, gradient in self._found],
             [i for i, x in enumerate(self._operands) if id(x._version) in versions],
+            id(shared) in versions,
+            self._roundings[0] if self._roundings else RoundingState(),
             next((i for i, x in enumerate(self._operands) if x._version is shared), None),
         )
 
@@ -150,7 +165,7 @@ class Writer:
             f"{', '.join([name, *step.residuals.values()])} = "
             f"{rule}({', '.join([self._kit(contract), *inputs, *named])})"
         )
-        same = all(x.dtype is contract.result for x in operands if isinstance(x, Variable))
+        same = all(isinstance(x, Variable) and x.dtype is contract.result for x in operands)
         self._variables[step.place] = rounded(
             script,
             name,
@@ -162,18 +177,17 @@ class Writer:
 
     # Backward
 
-    def _write_way_back(self) -> dict[Any, Variable]:
-        """Write the gradient rules; the gradients of all nodes and leaves."""
+    def _write_way_back(self) -> None:
+        """Write the gradient rules of all nodes."""
         script, nodes = self._script, self._record.nodes
         if not nodes:
-            return {}
+            return
         root, dtype = nodes[0], nodes[0].kind.gradient
         script.variables["g"] = pack(np.ones(root.shape, np.float32), dtype)
         gradients: dict[Any, Variable] = {root: Variable(script, "g", dtype, storage="g")}
         steps = {step.node: step for step in self._record.steps if isinstance(step, Operation)}
         for node in nodes:
             self._write_rules(steps[node], node, gradients)
-        return gradients
 
     def _write_rules(self, step: Operation, node: Node, gradients: dict[Any, Variable]) -> None:
         """Write the gradient rules of an operation: its gradient is there, and theirs will be."""
@@ -195,16 +209,23 @@ class Writer:
                     script.line(f"{together[rule]} = {call}")
                 call = f"{together[rule]}[{index}]"
             script.line(f"{name} = {call}")
+            is_exact = op.exact
             if not moves and script.variables[name].shape != source.shape:
                 script.line(f"{name} = unbroadcast({xp}, {name}, {source.shape})")
+                is_exact = False
             dtype = source.kind.gradient
-            is_exact = op.exact and arrived.dtype is dtype
+            is_exact = is_exact and arrived.dtype is dtype
             gradient = rounded(script, name, dtype, node.rounding, is_exact, moves)
-            if source in gradients:
-                gradient = self._sum(gradients[source], gradient, node.rounding)
-            elif isinstance(source, Tensor) and self._are_one(gradient, arrived):
-                script.line(f"{name} = {name}.copy()")  # who gets it may change it
-            gradients[source] = gradient
+            if isinstance(source, Tensor):
+                if self._are_one(gradient, arrived):
+                    script.line(f"{name} = {name}.copy()")  # who gets it may change it
+                self._found.append((source, gradient))
+                if dtype.itemsize < 4 and node.rounding not in self._roundings:
+                    self._roundings.append(node.rounding)
+            elif source in gradients:
+                gradients[source] = self._sum(gradients[source], gradient, node.rounding)
+            else:
+                gradients[source] = gradient
 
     def _needed(self, step: Operation, name: str, position: int) -> str:
         """What a gradient rule asks for by `name`."""
