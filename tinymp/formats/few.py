@@ -210,7 +210,7 @@ def _float16_values(table: Array, words: Array) -> Array | None:
 _EXPONENT = bits_of(np.inf)
 _SMALLEST_POWER = bits_of(2.0**float16.emin)
 _TO_ANCHOR = np.array(1.5 * 2.0**_SHIFT, np.float32)
-_UPPER_HALF = constant(0xFFFF0000)
+_SIGN_BIT, _UPPER_HALF = constant(0x80000000), constant(0xFFFF0000)
 _BEYOND = 2.0 ** (float16.emax + 1)
 
 
@@ -221,7 +221,8 @@ def _nearest_in_float16(x: Array) -> Array | None:
     anchor *= _TO_ANCHOR
     rounded = np.asarray(x + anchor)
     rounded -= anchor
-    np.copysign(rounded, x, out=rounded)  # of zeros; all others have it
+    fields = rounded.view(_UINT32)
+    fields |= x.view(_UINT32) & _SIGN_BIT  # for zeros, which have lost it
     largest, smallest = rounded.item(rounded.argmax()), rounded.item(rounded.argmin())
     return rounded if -_BEYOND < smallest and largest < _BEYOND else None  # nor NaN
 

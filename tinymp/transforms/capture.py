@@ -197,7 +197,7 @@ class Captured:
         program = way.program
         operands = [*arguments, *program.from_outside]
         versions: list[tuple[Version, int, Tensor | None]] = [
-            (x.version, x.version.count, x) for x in [operands[i] for i in program.kept]
+            (version := x.version, version.count, x) for x in [operands[i] for i in program.kept]
         ]
         try:
             out, kept = QUIET.run(program.forward, *[x._array for x in operands])
