@@ -634,3 +634,14 @@ def test_whoever_looks_at_a_storage_besides_the_rules_is_known() -> None:
             file, _, function = name.partition(":")
             body = (package / file).read_text(encoding="utf-8").split(f"def {function}(")[1]
             assert "not_for_capture(" in body.split("\n\n\n")[0]
+
+
+def test_a_gpu_has_its_own_way(device: str) -> None:
+    weight = mp.ones(3, device=device, requires_grad=True)
+    captured = mp.capture(lambda x: (x * weight).sum())
+    x = mp.ones(3, device=device)
+    if device == "cpu":
+        assert [captured(x).item(), captured(x + 1).item()] == [3, 6]
+    else:
+        with pytest.raises(RuntimeError, match=r"on a GPU.*--device cuda --capture"):
+            captured(x)
