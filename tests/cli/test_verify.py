@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tinymp.cli import app
-from tinymp.testing import verify
+from tinymp.formats import dtype_of
+from tinymp.testing import peers, verify
 
 
 def run(*arguments):
@@ -47,13 +48,22 @@ def test_other_libraries_encoders_are_reported():
     result = run("--encoder", "numpy")
     assert result.exit_code == 0, result.output
     assert "3 of 3 encoders of numpy keep all (30,000 values)." in result.output
-    result = run("--encoder", "ml_dtypes")
-    assert result.exit_code == 1
-    assert all(len(line) <= 80 for line in result.output.splitlines())
-    text = " ".join(result.output.split())
-    assert "ml_dtypes.bfloat16 from float32 10 of 10 laws of rounding 10,000 yes" in text
-    assert "ml_dtypes.bfloat16 from float64 7 of 10 laws of rounding 10,000 no" in text
-    assert "8 of 16 encoders of ml_dtypes keep all" in text
     result = run("--encoder", "jax")
     assert result.exit_code == 2
     assert "no encoders of 'jax' are known, only of ml_dtypes, numpy, torch" in result.stderr
+
+
+def test_what_an_encoder_breaks_is_shown(monkeypatch):
+    def through_float32(name):
+        return lambda values: values.astype(np.float32).astype(name)
+
+    names = ("float16", "float32")
+    twice = [(f"numpy.{name}", dtype_of(name), through_float32(name)) for name in names]
+    monkeypatch.setattr(peers, "encoders_of", lambda library: twice)
+    result = run("--encoder", "numpy")
+    assert result.exit_code == 1
+    assert all(len(line) <= 80 for line in result.output.splitlines())
+    text = " ".join(result.output.split())
+    assert "numpy.float16 from float32 10 of 10 laws of rounding 10,000 yes" in text
+    assert "numpy.float16 from float64 7 of 10 laws of rounding 10,000 no" in text
+    assert "2 of 3 encoders of numpy keep all" in text

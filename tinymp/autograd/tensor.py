@@ -61,7 +61,10 @@ class Kind:
         return kind_of, (self.dtype, self.device, self.is_scalar, self.requires_grad)
 
 
-kind_of = cache(Kind)
+@cache
+def kind_of(dtype: DType, device: Device, is_scalar: bool, requires_grad: bool) -> Kind:
+    """The one object of its kind; a copy is the same one."""
+    return Kind(dtype, device, is_scalar, requires_grad)
 
 
 class Tensor(TensorMethods):
@@ -78,16 +81,8 @@ class Tensor(TensorMethods):
     """
 
     __slots__ = (
-        "__weakref__",
-        "_array",
-        "_device",
-        "_version",
-        "dtype",
-        "grad",
-        "hooks",
-        "kind",
-        "node",
-    )
+        "__weakref__", "_array", "_device", "_version", "dtype", "grad", "hooks", "kind", "node",
+    )  # fmt: skip
 
     def __init__(
         self,
