@@ -179,7 +179,7 @@ def test_captured_steps_are_the_same_steps(runs: Any, data: str, policy: str) ->
     for training in (plain, captured):
         batches = training.loader.epoch(0)
         training.records = [train_step(training, *batch) for batch, _ in zip(batches, range(5))]
-    assert captured.loss_of.source.startswith("def forward(inputs, targets, ")
+    assert captured.captured.source.startswith("def forward(inputs, targets, ")
     assert captured.records == plain.records
     assert snapshot(captured) == snapshot(plain)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinymp.amp.autocast import autocast
+from tinymp.amp.captured_backward import CapturedBackward, capture_backward
 from tinymp.amp.diagnosis import LossScaleWarning, ScaleRecord
 from tinymp.amp.grad_scaler import GradScaler
 from tinymp.amp.loss_scale import (
@@ -19,6 +20,7 @@ from tinymp.amp.policy import POLICIES, Policy, get_policy
 
 __all__ = [
     "POLICIES",
+    "CapturedBackward",
     "DynamicLossScale",
     "GradScaler",
     "GradualLossScale",
@@ -32,5 +34,6 @@ __all__ = [
     "ScaleState",
     "StaticLossScale",
     "autocast",
+    "capture_backward",
     "get_policy",
 ]

@@ -80,11 +80,7 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            not_for_capture("used a GradScaler, whose scale changes")
-            self._scaled = True
-            if outputs._array.size == 1:
-                self._losses.append((outputs._array, outputs.dtype))
-            return outputs * self._state.scale
+            return outputs * self.scale_of(outputs)
         if isinstance(outputs, list | tuple):
             return type(outputs)(self.scale(output) for output in outputs)
         if isinstance(outputs, Iterable) and not isinstance(outputs, str):
@@ -93,6 +89,14 @@ class GradScaler:
             f"scale() was given a {type(outputs).__name__}; it takes a tensor, or an iterable of "
             "tensors"
         )
+
+    def scale_of(self, loss: Tensor) -> float:
+        """The factor for a loss, for those who scale it, or its gradient, themselves."""
+        not_for_capture("used a GradScaler, whose scale changes")
+        self._scaled = True
+        if self._enabled and loss._array.size == 1:
+            self._losses.append((loss._array, loss.dtype))
+        return self.get_scale()
 
     def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the gradients of the optimizer's parameters by the scale; look for inf and NaN.

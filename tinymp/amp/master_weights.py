@@ -69,6 +69,22 @@ class MasterWeights:
         """Every parameter of the model with its master, which may be the parameter itself."""
         return list(zip(self._model, self._masters, strict=True))
 
+    def own_pairs(self, call: str = "own_pairs") -> list[tuple[Tensor, Tensor]]:
+        """Parameters with a master of their own, and that; `call`: who asks.
+
+        Raises:
+            RuntimeError: one is not what it was when its master was made.
+        """
+        not_for_capture("copied master weights")
+        for p, master, dtype in self._own:
+            if p.dtype is not dtype or p._device is not master._device:
+                raise RuntimeError(
+                    f"{call} found a parameter of shape {p.shape} that was {dtype.name} on "
+                    f"{master.device} when its master was made, and is {p.dtype.name} on "
+                    f"{p.device} now; convert and move the model first, then make MasterWeights"
+                )
+        return [(p, master) for p, master, _ in self._own]
+
     def copy_gradients(self, accumulate: bool = False) -> None:
         """Hand the model's gradients to the masters, in float32, and drop the model's.
 
@@ -85,7 +101,7 @@ class MasterWeights:
                 f"copy_gradients found no gradient in any of the {len(self._model)} parameters; "
                 "call backward first, on a loss of the model that these masters were made of"
             )
-        for parameter, master in self._pairs("copy_gradients"):
+        for parameter, master in self.own_pairs("copy_gradients"):
             gradient = None if parameter.grad is None else _in_float32(parameter.grad)
             parameter.grad = None
             if not accumulate or master.grad is None:
@@ -100,7 +116,7 @@ class MasterWeights:
             RuntimeError: the model was converted or moved since the masters were made.
         """
         state = active_rounding().choosing(mode, None) if mode else active_rounding()
-        for parameter, master in self._pairs("copy_weights"):
+        for parameter, master in self.own_pairs("copy_weights"):
             parameter._array[...] = rounded(master._array, parameter.dtype, state)
             parameter.version.count += 1
 
@@ -129,18 +145,6 @@ class MasterWeights:
             )
         for name, master in own.items():
             master.copy_(state_dict[name])
-
-    def _pairs(self, call: str) -> list[tuple[Tensor, Tensor]]:
-        """Parameters with a master of their own; all must be what they were at the start."""
-        not_for_capture("copied master weights")
-        for p, master, dtype in self._own:
-            if p.dtype is not dtype or p._device is not master._device:
-                raise RuntimeError(
-                    f"{call} found a parameter of shape {p.shape} that was {dtype.name} on "
-                    f"{master.device} when its master was made, and is {p.dtype.name} on "
-                    f"{p.device} now; convert and move the model first, then make MasterWeights"
-                )
-        return [(p, master) for p, master, _ in self._own]
 
 
 def _in_float32(tensor: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def run_backward(
             storage = _after_hooks(leaf, storage)
         finished[leaf] = storage
         if inputs is None:
-            _accumulate(leaf, storage)
+            accumulate(leaf, storage)
     return [
         Tensor(finished[target], target.kind.gradient) if target in finished else None
         for target in targets
@@ -133,7 +133,8 @@ def _check_gradient(gradient: Any, source: Source, did_what: str) -> None:
         )
 
 
-def _accumulate(leaf: Tensor, storage: Array) -> None:
+def accumulate(leaf: Tensor, storage: Array) -> None:
+    """Add a gradient to that of a leaf, which keeps the array if there was none."""
     dtype = leaf.kind.gradient
     if leaf.grad is not None:
         if leaf.grad.dtype is not dtype or leaf.grad.shape != leaf.shape:

@@ -8,12 +8,12 @@ import numpy as np
 
 from tinymp import nn, ops
 from tinymp.autograd import Tensor
+from tinymp.bench.float32_step import HOW, float32_step
 from tinymp.bench.machine import installed
 from tinymp.bench.measure import Contestant, Race
-from tinymp.bench.mlp import HOW, Step
+from tinymp.bench.mlp import Step
 from tinymp.devices import manual_seed
 from tinymp.optim import SGD
-from tinymp.transforms import capture
 
 BATCH, SIZE, CHANNELS, CLASSES = 64, 28, (16, 32), 10
 
@@ -49,16 +49,7 @@ def tinymp(model: nn.Sequential, images: Any, labels: Any, captured: bool = Fals
     def objective(x: Tensor, y: Tensor) -> Tensor:
         return ops.cross_entropy(model(x), y)
 
-    loss_of = capture(objective) if captured else objective
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = loss_of(x, y)
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
-
-    return step
+    return float32_step(objective, optimizer, x, y, captured)
 
 
 def pytorch(model: nn.Sequential, images: Any, labels: Any) -> Step:

@@ -8,12 +8,12 @@ import numpy as np
 
 from tinymp import models, ops
 from tinymp.autograd import Tensor
+from tinymp.bench.float32_step import HOW, float32_step
 from tinymp.bench.machine import installed
 from tinymp.bench.measure import Contestant, Race
-from tinymp.bench.mlp import HOW, Step
+from tinymp.bench.mlp import Step
 from tinymp.devices import manual_seed
 from tinymp.optim import AdamW
-from tinymp.transforms import capture
 
 VOCABULARY, CONTEXT, WIDTH, LAYERS, HEADS, BATCH = 256, 128, 128, 4, 4, 8
 
@@ -38,16 +38,7 @@ def tinymp(model: models.GPT, tokens: Any, following: Any, captured: bool = Fals
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         return ops.cross_entropy(model(x).reshape(-1, VOCABULARY), labels)
 
-    loss_of = capture(objective) if captured else objective
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = loss_of(x, labels)
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
-
-    return step
+    return float32_step(objective, optimizer, x, labels, captured)
 
 
 def pytorch(model: models.GPT, tokens: Any, following: Any) -> Step:

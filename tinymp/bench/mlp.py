@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinymp import models, ops
-from tinymp.amp import DynamicLossScale, Policy
+from tinymp.amp import DynamicLossScale, Policy, capture_backward
 from tinymp.autograd import Tensor
 from tinymp.bench.by_hand import MLP as ByHand
+from tinymp.bench.float32_step import HOW, float32_step
 from tinymp.bench.machine import installed
 from tinymp.bench.measure import Contestant, Race
 from tinymp.devices import manual_seed
 from tinymp.formats import bfloat16, float16
 from tinymp.optim import SGD
-from tinymp.transforms import capture
 
 Array = Any
 Step = Callable[[], float]
@@ -55,9 +55,6 @@ def by_hand(work: Work) -> Step:
     return lambda: model.step(work.x, work.labels)
 
 
-#: How tinymp takes a step, as its name ends: as ever, or captured.
-HOW = {"": False, ", captured": True}
-
 #: The formats in which tinymp takes the step. Two-byte models have float32 masters.
 POLICIES = {
     "FP32": Policy(),
@@ -83,27 +80,24 @@ def tinymp(work: Work, policy: Policy, captured: bool = False) -> Step:
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         return ops.cross_entropy(policy.cast_output(model(x)), labels)
 
-    loss_of = capture(objective) if captured else objective
+    def lines(x: Tensor, labels: Tensor) -> Tensor:
+        loss = objective(x, labels)
+        scaler.scale(loss).backward()
+        masters.copy_gradients()
+        return loss
+
+    backward = capture_backward(objective, masters, scaler) if captured else lines
 
     def step() -> float:
         with policy.rounding_context():
             optimizer.zero_grad()
-            loss = loss_of(x, labels)
-            scaler.scale(loss).backward()
-            masters.copy_gradients()
+            loss = backward(x, labels)
             scaler.step(optimizer)
             scaler.update()
             masters.copy_weights()
         return float(loss.item())
 
-    def plain_step() -> float:
-        optimizer.zero_grad()
-        loss = loss_of(x, labels)
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
-
-    return step if policy.masters else plain_step
+    return step if policy.masters else float32_step(objective, optimizer, x, labels, captured)
 
 
 def pytorch(work: Work) -> Step:

@@ -39,12 +39,16 @@ def train_step(
     optimizer.zero_grad()
     with training.policy.rounding_context():
         for x, y, share in microbatches(inputs, targets, training.configuration.microbatches):
-            loss = training.loss_of(x, y)
+            weight = share * training.configuration.loss_weight
+            if training.captured is None:
+                loss = training.loss_of(x, y)
+                # 1. Backward on the scaled loss: small gradients survive in 2 bytes.
+                scaler.scale(loss * weight).backward()
+                # 2. The gradients go to the float32 masters, where those of microbatches add up.
+                masters.copy_gradients(accumulate=True)
+            else:  # the same, as it was written down
+                loss = training.captured(x, y, weight=weight)
             mean_loss += loss.item() * share
-            # 1. Backward on the scaled loss: small gradients survive in 2 bytes.
-            scaler.scale(loss * (share * training.configuration.loss_weight)).backward()
-            # 2. The gradients go to the float32 masters, where those of all microbatches add up.
-            masters.copy_gradients(accumulate=True)
         # 3. Divide them by the scale, in float32, and look for inf and NaN.
         scaler.unscale_(optimizer)
         # 4. Clip: only now is their norm the true one.

@@ -9,6 +9,7 @@ from math import cos, pi
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinymp.amp.captured_backward import CapturedBackward, capture_backward
 from tinymp.amp.loss_scale import DynamicLossScale
 from tinymp.amp.policy import Policy, get_policy
 from tinymp.autograd import Tensor
@@ -18,7 +19,6 @@ from tinymp.optim.lr_scheduler import LambdaLR
 from tinymp.train.checkpoint import refuse_other_model
 from tinymp.train.configuration import OPTIMIZERS, Configuration
 from tinymp.train.task import Task
-from tinymp.transforms import capture
 
 if TYPE_CHECKING:
     from tinymp.train.device_loop import DeviceLoop
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class Training:
     """A model in training: its policy, masters, optimizer, loss scaler, schedule and data.
 
-    `loss_of(inputs, targets)` is the mean loss that training follows, captured if it is to be.
-    `epoch` counts the complete epochs, `skipped_steps` the steps skipped so far. Making a Training
-    seeds the default generator.
+    `loss_of(inputs, targets)` is the mean loss that training follows; `captured` finds it and its
+    gradients as they were written down, if they are to be. `epoch` counts the complete epochs,
+    `skipped_steps` the steps skipped so far. Making a Training seeds the default generator.
 
     Raises:
         ValueError: an unknown policy; the message lists those there are.
@@ -57,8 +57,9 @@ class Training:
         self.steps = configuration.epochs * len(self.loader)
         self.schedule = LambdaLR(self.optimizer, warmup_then_cosine(self.steps))
         self.loss_of: Callable[[Tensor, Tensor], Tensor] = partial(_loss_of, self)
+        self.captured: CapturedBackward | None = None
         if configuration.capture and device == "cpu":
-            self.loss_of = capture(self.loss_of)
+            self.captured = capture_backward(self.loss_of, self.masters, self.scaler)
         self.epoch = 0
         self.skipped_steps = 0
         self._device_loop: DeviceLoop | None = None

@@ -7,26 +7,20 @@ captured function has left them behind: for everybody else it is one operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import update_wrapper
-from inspect import signature
 from typing import Any
 
-from tinymp.autograd import Op, Tensor, is_grad_enabled
+from tinymp.autograd import Op, Tensor
 from tinymp.autograd.contract import Contract, Gradients
 from tinymp.autograd.graph import Node
-from tinymp.autograd.modes import AUTOCAST, CAPTURE, OBSERVERS
-from tinymp.autograd.tensor import Kind, Version, new_tensor
-from tinymp.devices import get_rng_state, set_rng_state
-from tinymp.formats import DType, active_rounding
-from tinymp.numerics.accumulation import active_accumulator
+from tinymp.autograd.modes import CAPTURE, OBSERVERS
+from tinymp.autograd.tensor import Version, new_tensor
+from tinymp.formats import DType
 from tinymp.numerics.quiet import QUIET
-from tinymp.transforms.recorder import Recorder, Write
-from tinymp.transforms.writer import OtherWay, Program, Writer
+from tinymp.transforms.ways import Ways
+from tinymp.transforms.writer import OtherWay, Program
 
 Array = Any
-
-_MOST = 8  # ways of one function that are remembered, such as shapes of its arguments
 
 #: A program as an operation on the operands that get a gradient.
 _CAPTURED = Op(
@@ -114,86 +108,22 @@ class _CapturedContract(Contract):
         return list(zip(sources, self.program.backward(g, saved["kept"]), strict=True))
 
 
-@dataclass(slots=True)
-class _Way:
-    """A program, and when it holds.
-
-    Attributes:
-        program: what is done.
-        kind: of its result.
-        contract: the whole as an operation; None where no operand gets a gradient.
-        circumstances: those of the calls that it serves.
-        kinds: tensors from outside, and the kind that each must be of.
-        modes: modules, and the `training` that each must have.
-    """
-
-    program: Program
-    kind: Kind
-    contract: _CapturedContract | None
-    circumstances: Any
-    kinds: list[tuple[Tensor, Kind]]
-    modes: list[tuple[Any, bool]]
-
-    def serves(self, circumstances: Any) -> bool:
-        """Whether the function would go this way."""
-        if self.circumstances != circumstances:
-            return False
-        for x, kind in self.kinds:
-            if x.kind is not kind:
-                return False
-        for module, training in self.modes:
-            if module.training != training:
-                return False
-        return True
-
-
 class Captured:
-    """A function, and the ways that it was seen to go; see `capture`."""
+    """A function that is repeated as it was seen to go; see `capture`."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
-        if not callable(function):
-            raise TypeError(
-                f"capture was given a {type(function).__name__}; it takes a function: "
-                "capture(model), not capture(model(x))"
-            )
-        self._function = function
-        self._ways: list[_Way] = []
+        self._ways = Ways(function)
         update_wrapper(self, function, updated=())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_ways": []}  # a copy's function may use other parameters
 
     @property
     def source(self) -> str:
         """The program that was written last, as Python: empty before the first call."""
-        return self._ways[0].program.source if self._ways else ""
+        return self._ways.source
 
     def __call__(self, *arguments: Tensor) -> Tensor:
         if OBSERVERS.get() or CAPTURE.get() is not None:
-            return self._function(*arguments)  # they are to see what it does
-        for x in arguments:
-            if not isinstance(x, Tensor):
-                raise TypeError(
-                    f"a captured function was called with a {type(x).__name__}; its arguments are "
-                    "tensors; let the function itself use anything else, or capture another one "
-                    "for it"
-                )
-        if AUTOCAST.get() is not None:
-            raise RuntimeError(
-                "a captured function was called under autocast, which keeps casts that are made "
-                "outside of it; enter autocast inside of the function"
-            )
-        circumstances = (
-            active_rounding(),
-            active_accumulator(),
-            is_grad_enabled(),
-            [(x.kind, x._array.shape, x._array.strides) for x in arguments],
-        )
-        for way in self._ways:
-            if way.serves(circumstances):
-                break
-        else:
-            way = self._new_way(arguments, circumstances)
+            return self._ways.function(*arguments)  # they are to see what it does
+        way = self._ways.of_call(arguments)
         program = way.program
         operands = [*arguments, *program.from_outside]
         versions: list[tuple[Version, int, Tensor | None]] = [
@@ -202,48 +132,16 @@ class Captured:
         try:
             out, kept = QUIET.run(program.forward, *[x._array for x in operands])
         except OtherWay:
-            return self._function(*arguments)
+            return self._ways.function(*arguments)
         result = new_tensor(out, way.kind)
         if program.view_of is not None:
             result._version = operands[program.view_of].version
-        if way.contract is not None:
+        if program.wanted:
             inputs = tuple([operands[i] for i in program.wanted])
+            if way.contract is None:
+                way.contract = _CapturedContract(program, inputs, way.kind.dtype)
             if program.keeps_result:
                 versions.append((result.version, result.version.count, None))
             known = {"kept": kept, "versions": versions}
             result.node = Node(way.contract, inputs, known, result, program.rounding)
         return result
-
-    def _names(self, arguments: Sequence[Tensor]) -> list[str]:
-        """What the function calls its arguments; empty if nothing."""
-        try:
-            names = list(signature(self._function).bind(*arguments).arguments)
-        except (TypeError, ValueError):  # it does not tell
-            names = []
-        return names if len(names) == len(arguments) else [""] * len(arguments)
-
-    def _new_way(self, arguments: tuple[Tensor, ...], circumstances: Any) -> _Way:
-        """Watch the function, and write down what it does."""
-        random = get_rng_state()
-        try:
-            recorder = Recorder(arguments)
-            record = recorder.record(self._function)
-            program = QUIET.run(Writer(record, self._names(arguments)).program)
-            if get_rng_state() != random:
-                recorder.refuse("drew random numbers, for dropout or stochastic rounding")
-        finally:
-            set_rng_state(random)
-        operands = [*arguments, *program.from_outside]
-        inputs = [operands[i] for i in program.wanted]
-        written = [step.target for step in record.steps if isinstance(step, Write)]
-        watched = {id(x): x for x in (*program.from_outside, *written)}
-        way = _Way(
-            program,
-            record.result.kind,
-            _CapturedContract(program, inputs, record.result.dtype) if inputs else None,
-            circumstances,
-            [(x, x.kind) for x in watched.values()],
-            list(record.modes.items()),
-        )
-        self._ways = [way, *self._ways[: _MOST - 1]]
-        return way

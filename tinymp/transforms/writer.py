@@ -39,10 +39,12 @@ class Program:
     Attributes:
         source: the text of `forward` and `backward`.
         forward: from the storages of the operands to that of the result, and what backward needs.
-        backward: from the gradient of the result, and what forward left, to those of operands.
+        backward: from the gradient of the result, and what forward left, to those of operands, as
+            storage. With a function `in_float32`, each operand gets one gradient, in memory of its
+            own, and those for which it is true get it as float32 values.
         from_outside: the operands that come after the arguments.
-        wanted: which operand each gradient belongs to; one may get several, which are added up in
-            this order.
+        wanted: which operand each gradient belongs to; without `in_float32` one may get several,
+            which are added up in this order.
         dtypes: those of the gradients.
         kept, keeps_result: which operands backward needs unchanged, and whether the result.
         rounding: how gradients that meet at an operand are added up.
@@ -64,9 +66,15 @@ class Program:
 class Writer:
     """Writes a record as a program, trying it out on the tensors of the record."""
 
-    def __init__(self, record: Record, arguments: Sequence[str]) -> None:
-        """`arguments`: their names."""
+    def __init__(
+        self,
+        record: Record,
+        arguments: Sequence[str],
+        in_float32: Callable[[Tensor], bool] | None = None,
+    ) -> None:
+        """`arguments`: their names. `in_float32`: see `Program.backward`."""
         self._record = record
+        self._in_float32 = in_float32
         self._script = Script(
             asarray=np.asarray,
             pack=pack,
@@ -78,7 +86,8 @@ class Writer:
         self._operands = [x for _, x in operands]
         self._arguments = len(arguments)
         self._variables: dict[int, Variable] = {}  # by their places
-        self._found: list[tuple[Tensor, Variable]] = []  # gradients, as they come to operands
+        # Gradients as they come to operands, and how they are added up.
+        self._found: list[tuple[Tensor, Variable, RoundingState]] = []
         self._roundings: list[RoundingState] = []  # those of 2-byte gradients of operands
         named = _names_of_parameters(record)
         for number, (place, x) in enumerate(operands):
@@ -97,7 +106,10 @@ class Writer:
         result = self._variables[record.place].as_storage()
         forward, script.lines = script.lines, []
         self._write_way_back()
-        found = [gradient.as_storage() for _, gradient in self._found]
+        if self._in_float32 is None:
+            found = [gradient.as_storage() for _, gradient, _ in self._found]
+        else:
+            found = self._write_sums(self._in_float32)
         backward = script.lines
 
         there = ({*parameters} | names_assigned_in(forward)) & names_in(backward)
@@ -116,7 +128,7 @@ class Writer:
         ]
         source = "\n".join(lines)
         functions = script.functions(source)
-        if len(self._roundings) > 1:
+        if len(self._roundings) > 1 and self._in_float32 is None:
             raise RuntimeError(
                 "a function cannot be captured that rounds the gradients of its arguments or "
                 "parameters in several ways; use one mp.rounding(...) for all of it"
@@ -129,8 +141,8 @@ class Writer:
             functions["forward"],
             functions["backward"],
             self._operands[self._arguments :],
-            [number[id(x)] for x, _ in self._found],
-            [gradient.dtype for _, gradient in self._found],
+            [number[id(x)] for x, _, _ in self._found],
+            [gradient.dtype for _, gradient, _ in self._found],
             [i for i, x in enumerate(self._operands) if id(x._version) in versions],
             id(shared) in versions,
             self._roundings[0] if self._roundings else RoundingState(),
@@ -217,15 +229,40 @@ class Writer:
             is_exact = is_exact and arrived.dtype is dtype
             gradient = rounded(script, name, dtype, node.rounding, is_exact, moves)
             if isinstance(source, Tensor):
-                if self._are_one(gradient, arrived):
+                if self._in_float32 is None and self._are_one(gradient, arrived):
                     script.line(f"{name} = {name}.copy()")  # who gets it may change it
-                self._found.append((source, gradient))
+                self._found.append((source, gradient, node.rounding))
                 if dtype.itemsize < 4 and node.rounding not in self._roundings:
                     self._roundings.append(node.rounding)
             elif source in gradients:
                 gradients[source] = self._sum(gradients[source], gradient, node.rounding)
             else:
                 gradients[source] = gradient
+
+    def _write_sums(self, in_float32: Callable[[Tensor], bool]) -> list[str]:
+        """Add up the gradients of each operand, in the order in which they came: their names."""
+        script = self._script
+        sums: dict[Tensor, tuple[Tensor, Variable, RoundingState]] = {}
+        for operand, gradient, rounding in self._found:
+            if operand in sums:
+                gradient = self._sum(sums[operand][1], gradient, rounding)
+            sums[operand] = operand, gradient, rounding
+        self._found = list(sums.values())
+
+        names: list[str] = []
+        taken = [script.variables.get("g")]
+        for operand, gradient, _ in self._found:
+            name = gradient.as_values() if in_float32(operand) else gradient.as_storage()
+            array = script.variables.get(name)
+            shared = array is not None and any(np.may_share_memory(array, x) for x in taken)
+            if array is None or array.base is not None or shared:
+                # So far it is only said how it is had, or someone else has its memory, too.
+                own = script.new_name(gradient.name)
+                script.line(f"{own} = {name}" + ("" if array is None else ".copy()"))
+                name = own
+            names.append(name)
+            taken.append(script.variables[name])
+        return names
 
     def _needed(self, step: Operation, name: str, position: int) -> str:
         """What a gradient rule asks for by `name`."""
