@@ -68,7 +68,7 @@ POLICIES = {
         scaler=amp.DynamicLossScale(init_scale=2.0**24, growth_interval=3),
     ),
     "float16, its loss, too": amp.Policy(
-        mp.float16, output=mp.float16, masters=True, scaler=amp.StaticLossScale(2.0**10)
+        mp.float16, output=mp.float16, masters=True, scaler=amp.StaticLossScale(333.0)
     ),
     "autocast": amp.get_policy("autocast-fp16"),
 }
@@ -111,22 +111,37 @@ def test_a_training_leaves_the_same_behind(make: Any, policy: amp.Policy) -> Non
         assert {record[-1] for record in lines[-1]} == {"True", "False"}  # steps were skipped
 
 
-def test_gradients_are_everyones_own() -> None:
-    x, y = (mp.ones(4).half().requires_grad_() for _ in range(2))
+@pytest.mark.parametrize("dtype", [mp.float32, mp.float16])
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x, y, c: (c * (x + y)).sum(), ([1, 1], [1, 1])),
+        (lambda x, y, c: (c * ((x + y) + x.reshape(1, 2).reshape(2))).sum(), ([2, 2], [1, 1])),
+        (lambda x, y, c: (x.reshape(1, 2) @ c.reshape(2, 1)).reshape(()) + y[0], ([1, 1], [1, 0])),
+    ],
+)
+def test_gradients_are_everyones_own(function: Any, expected: Any, dtype: Any) -> None:
+    x, y = (mp.ones(2, dtype=dtype).requires_grad_() for _ in range(2))
     masters = amp.MasterWeights([x, y])
-    backward = amp.capture_backward(lambda c: (c * ((x + y) + x.reshape(2, 2).reshape(4))).sum())
-    widened = amp.capture_backward(lambda c: (c * ((x + y) + y)).sum(), masters)
-    for f, (a, b), expected in (
-        (backward, (x, y), ([2.0] * 4, [1.0] * 4)),
-        (widened, masters.parameters(), ([1.0] * 4, [2.0] * 4)),
-    ):
+    for given in (masters, None):
+        backward = amp.capture_backward(lambda c: function(x, y, c), given)
+        a, b = (x, y) if given is None else given.parameters()
         for _ in range(2):
-            x.grad = y.grad = a.grad = b.grad = None
-            f(mp.ones(4))
+            a.grad = b.grad = None
+            backward(mp.ones(2, dtype=dtype))
             assert (a.grad.tolist(), b.grad.tolist()) == expected
             a.grad.mul_(8)
             assert b.grad.tolist() == expected[1]
-            assert a.grad.storage.base is None or a.grad.storage.base.base is None
+
+
+def test_the_first_gradient_stays_what_it_is() -> None:
+    x = mp.ones(()).requires_grad_()
+    backward = amp.capture_backward(lambda c: x + c)
+    for _ in range(2):
+        x.grad = None
+        backward(mp.ones(()))
+        assert x.grad is not None
+        assert x.grad.mul_(2).item() == 2
 
 
 def test_gradients_that_are_broadcast_can_be_changed() -> None:

@@ -96,7 +96,7 @@ class CapturedBackward:
         except OtherWay:
             return self._line_by_line(arguments, weight)
         loss = new_tensor(out, kind_of(kind.dtype, kind.device, kind.is_scalar, False))
-        scale = self._scaler.scale_of(loss if weight == 1 else loss * weight)
+        scale = self._scaler.scale_of(loss)
         g = self._gradient_of_loss(out.shape, kind.gradient, scale, weight)
         for holder, gradient in zip(holders, QUIET.run(program.backward, g, kept), strict=True):
             accumulate(holder, gradient)
