@@ -288,7 +288,7 @@ MUTATIONS = [
     (splitting, TENSOR_CORE, "min(start + length, k)", "start + length"),
     (splitting, TENSOR_CORE, "total = total + product", "total = product + 0 * total"),
     (scaler, SCALER, "None if check.found_inf else optimizer.step", "optimizer.step"),
-    (scaler, SCALER, "outputs * self._state.scale", "outputs * 1.0"),
+    (scaler, SCALER, "outputs * self.scale_of(outputs)", "outputs * 1.0"),
     (scaler, SCALER, '        check.stage = "unscaled"\n', ""),
     (scaler, SCALER, "found_inf=bool(overflown)", "found_inf=len(overflown) == len(checks)"),
     (scaler, SCALER, "        self._checks.clear()\n", ""),

@@ -66,8 +66,8 @@ def round_few(values: Array, dtype: DType, mode: str) -> Array | None:
         return None
     if dtype is float16 and mode == "nearest_even" and values.size > _BY_NUMPY:
         return _nearest_in_float16(values)
-    if dtype is bfloat16 and mode == "toward_zero":
-        return None if has_nan(values) else _cut_to_bfloat16(values)
+    if dtype is bfloat16 and mode != "stochastic" and not has_nan(values):
+        return (_cut_to_bfloat16 if mode == "toward_zero" else _nearest_in_bfloat16)(values)
     return None
 
 
@@ -208,23 +208,37 @@ def _float16_values(table: Array, words: Array) -> Array | None:
 # can be taken off again, exactly. Half as much again as 2^(e + 13), it is right for both signs.
 
 _EXPONENT = bits_of(np.inf)
-_SMALLEST_POWER = bits_of(2.0**float16.emin)
+_SMALLEST_POWER, _LARGEST_POWER = bits_of(2.0**float16.emin), bits_of(2.0**float16.emax).item()
 _TO_ANCHOR = np.array(1.5 * 2.0**_SHIFT, np.float32)
-_SIGN_BIT, _UPPER_HALF = constant(0x80000000), constant(0xFFFF0000)
-_BEYOND = 2.0 ** (float16.emax + 1)
+_SIGN_BIT = constant(0x80000000)
 
 
 def _nearest_in_float16(x: Array) -> Array | None:
     power = np.asarray(x.view(_UINT32) & _EXPONENT)
+    if power.item(power.argmax()) >= _LARGEST_POWER:
+        return None  # it may overflow, or be infinite or NaN
     np.maximum(power, _SMALLEST_POWER, out=power)
-    anchor = power.view(_FLOAT32)
+    anchor = power.view(np.float32)
     anchor *= _TO_ANCHOR
     rounded = np.asarray(x + anchor)
     rounded -= anchor
     fields = rounded.view(_UINT32)
     fields |= x.view(_UINT32) & _SIGN_BIT  # for zeros, which have lost it
-    largest, smallest = rounded.item(rounded.argmax()), rounded.item(rounded.argmin())
-    return rounded if -_BEYOND < smallest and largest < _BEYOND else None  # nor NaN
+    return rounded
+
+
+_ONE, _BELOW_HALF, _UPPER_HALF = constant(1), constant(0x7FFF), constant(0xFFFF0000)
+
+
+def _nearest_in_bfloat16(x: Array) -> Array:
+    # Half a unit, less one where the last bit that stays is 0: then a tie stays below it.
+    word = x.view(_UINT32)
+    rounded = np.asarray(word >> _SIXTEEN)
+    rounded &= _ONE
+    rounded += _BELOW_HALF
+    rounded += word
+    rounded &= _UPPER_HALF
+    return rounded.view(_FLOAT32)
 
 
 def _cut_to_bfloat16(x: Array) -> Array:

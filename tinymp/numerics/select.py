@@ -30,12 +30,11 @@ def where(mask: Array, x: Array, y: Array) -> Array:
         return np.where(mask, x, y)
     words = _WORDS[dtype.itemsize]
     if type(x) is int and x == 0:
-        return (np.asarray(y, dtype).view(words) * (~mask).view(np.int8)).view(dtype)
-    truth = mask.view(np.int8)
+        mask, x, y = ~mask, y, x
     if type(y) is int and y == 0:
-        return (np.asarray(x, dtype).view(words) * truth).view(dtype)
+        return (np.asarray(x, dtype).view(words) * mask.astype(words)).view(dtype)
     left, right = np.asarray(x, dtype).view(words), np.asarray(y, dtype).view(words)
-    choice = np.negative(truth, dtype=words)
+    choice = np.negative(mask.view(np.int8), dtype=words)
     chosen = choice & (left ^ right)
     chosen ^= right
     return chosen.view(dtype)
