@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
-# Threads of a library go on looking for work for a while and take a core from whoever comes next;
-# so each turn begins when they sleep.
-_PAUSE = 0.05
+# Threads of a library go on looking for work for a while and take a core from whoever comes next. A
+# turn is measured when they sleep, and the contestant itself has been at work so long: a processor
+# that had nothing to do is slower for a while, and caches are still another one's.
+_WARM_UP = 0.05
 
 
 class Contestant(NamedTuple):
@@ -119,12 +120,17 @@ def run_race(race: Race, rounds: int, turn: float = 0.02) -> Result:
     timings = {contestant.name: Timing([], []) for contestant in contestants}
     for _ in range(rounds):
         for (name, run), n in zip(contestants, calls, strict=True):
-            sleep(_PAUSE)
-            run()  # brings its data back into the cache
+            _warm_up(run)
             clock, processor = _time(run, n)
             timings[name].clock.append(clock)
             timings[name].processor.append(processor)
     return Result(race, timings)
+
+
+def _warm_up(run: Callable[[], Any]) -> None:
+    begin = perf_counter()
+    while perf_counter() - begin < _WARM_UP:
+        run()
 
 
 def _time(run: Callable[[], Any], calls: int) -> tuple[float, float]:

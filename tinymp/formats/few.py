@@ -64,7 +64,7 @@ def round_few(values: Array, dtype: DType, mode: str) -> Array | None:
     """Return what decoding would make of ``encode_few``, if there is a shorter way; else None."""
     if not _is_short(values):
         return None
-    if dtype is float16 and mode == "nearest_even" and values.size > _BY_NUMPY:
+    if dtype is float16 and mode == "nearest_even":
         return _nearest_in_float16(values)
     if dtype is bfloat16 and mode != "stochastic" and not has_nan(values):
         return (_cut_to_bfloat16 if mode == "toward_zero" else _nearest_in_bfloat16)(values)
