@@ -48,7 +48,7 @@ def attention_rule(
         bias = mask.values()
         scores = xp.where(bias, scores, -inf) if mask.dtype is bool_ else scores + bias
     if causal:
-        scores = xp.where(xp.tri(*scores.shape[-2:], dtype=bool), scores, -inf)
+        xp.copyto(scores, -inf, where=~xp.tri(*scores.shape[-2:], dtype=bool))
     if scores.size:
         highest = xp.max(scores, axis=-1, keepdims=True)
         scores -= xp.where(highest == -inf, 0, highest)
