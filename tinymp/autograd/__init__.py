@@ -10,12 +10,5 @@ from tinymp.autograd.op import Op
 from tinymp.autograd.tensor import Tensor
 
 __all__ = [
-    "Op",
-    "Operand",
-    "Tensor",
-    "apply",
-    "enable_grad",
-    "is_grad_enabled",
-    "no_grad",
-    "run_backward",
-]
+    "Op", "Operand", "Tensor", "apply", "enable_grad", "is_grad_enabled", "no_grad", "run_backward",
+]  # fmt: skip

@@ -58,13 +58,14 @@ class Contract:
             not in it they see the array that is held.
         dtypes: by name, those of the operands that are tensors, of the result (`out`) and of its
             gradient (`g`).
+        is_direct: whether the forward rule sees what is held and, as a rule, gives what is stored.
         rounds: whether a tensor in it is held in a format narrower than the rules compute in.
         plan: what backward will do; None where no input wants a gradient, or none can be had.
     """
 
     __slots__ = (
-        "accumulator", "compute", "device", "dtypes", "kinds", "later_views", "op", "plan",
-        "result", "rounds", "views", "xp",
+        "accumulator", "compute", "device", "dtypes", "is_direct", "kinds", "later_views", "op",
+        "plan", "result", "rounds", "views", "xp",
     )  # fmt: skip
 
     def __init__(self, op: Op, operands: Sequence[Operand], dtype: DType | None) -> None:
@@ -94,6 +95,8 @@ class Contract:
         views_of = {name: self._view(x, name, op.backward_on) for name, x in self.dtypes.items()}
         self.later_views = {name: view for name, view in views_of.items() if view is not None}
         held = [self.result, *[x.dtype for x in operands if isinstance(x, Tensor)]]
+        moves, has_kernels = op.forward_on == "words", self.device.kernels is not None
+        self.is_direct = self.views is None and not (op.residuals or moves or has_kernels)
         self.rounds = any(dtype.storage != compute_type(dtype) for dtype in held)
         plan = Plan(op, operands, self.result.is_float)
         self.plan = plan if plan.rules else None
@@ -110,13 +113,12 @@ class Contract:
         if op.residuals:
             out, *residuals = out
             attributes.update(zip(op.residuals, residuals, strict=True))
-        if isinstance(out, np.generic):
-            out = np.asarray(out)  # NumPy makes scalars of results without dimensions
-        if type(out) is np.ndarray and out.dtype is self.result.storage:
-            return out  # what `rounded` would say of most, too
-        if op.forward_on == "words":
-            return as_array(out)
-        return rounded(out, self.result, rounding)
+        return self.stored(out, rounding)
+
+    def stored(self, out: Any, rounding: RoundingState) -> Array:
+        """What the forward rule computed, as storage."""
+        moves = self.op.forward_on == "words"
+        return as_array(out) if moves else rounded(out, self.result, rounding)
 
     def shown(self, held: Sequence[Any]) -> Sequence[Any]:
         """The operands as the forward rule sees them."""
@@ -199,11 +201,6 @@ class Contract:
         if dtype.kind != "float":
             return lambda storage: storage.astype(self.compute, copy=False)
         return partial(unpack, dtype=dtype, compute=self.compute)
-
-
-def held(operands: Sequence[Operand]) -> list[Any]:
-    """What a contract takes: of tensors the storage, and numbers as they are."""
-    return [x._array if isinstance(x, Tensor) else x for x in operands]
 
 
 def unbroadcast(xp: Any, gradient: Array, shape: tuple[int, ...]) -> Array:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinymp.autograd.contract import Contract, Operand, held
+import numpy as np
+
+from tinymp.autograd.contract import Contract, Operand
 from tinymp.autograd.graph import Node
 from tinymp.autograd.modes import AUTOCAST, GRAD_ENABLED, OBSERVERS
 from tinymp.autograd.op import Op
@@ -38,18 +40,28 @@ def apply(op: Op, *operands: Operand, **attributes: Any) -> Tensor:
     dtype = attributes["dtype"] if op.result == "attribute" else None
     if (autocast := AUTOCAST.get()) is not None and dtype is None:
         operands, dtype = autocast.prepare(op, operands)
-    key = (
-        ACCUMULATOR.get(),
-        dtype,
-        *[x.kind if isinstance(x, Tensor) else type(x) for x in operands],
-    )
+    kinds: list[Any] = []
+    held: list[Any] = []  # of tensors the storage
+    for x in operands:
+        if isinstance(x, Tensor):
+            kinds.append(x.kind)
+            held.append(x._array)
+        else:
+            kinds.append(type(x))
+            held.append(x)
+    key = (ACCUMULATOR.get(), dtype, *kinds)
     contract = op.contracts.get(key)
     if contract is None:
         contract = op.contracts[key] = _contract(op, operands, dtype)
 
     rounding = active_rounding() if contract.rounds else _NOTHING_TO_ROUND
     try:
-        out = QUIET.run(contract.forward, held(operands), attributes, rounding)
+        if contract.is_direct:  # the same, sooner
+            out = QUIET.run(op.forward, contract.xp, *held, **attributes)
+            if type(out) is not np.ndarray or out.dtype is not contract.result.storage:
+                out = QUIET.run(contract.stored, out, rounding)
+        else:
+            out = QUIET.run(contract.forward, held, attributes, rounding)
     except (TypeError, ValueError, OverflowError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         advice = "; lengths must be equal or 1, counted from the last dimension"

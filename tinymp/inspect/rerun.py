@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinymp.autograd import Op, Tensor
-from tinymp.autograd.contract import Contract, Operand, held, unbroadcast
+from tinymp.autograd.contract import Contract, Operand, unbroadcast
 from tinymp.autograd.graph import Node
 from tinymp.formats import DType, float64, gradient_dtype, unpack
 from tinymp.numerics.kit import Packed
@@ -27,7 +27,8 @@ def unrounded(
     contract: Contract, operands: tuple[Operand, ...], attributes: Mapping[str, Any]
 ) -> Array:
     """The result of an operation in its compute dtype, before it was rounded to the result's."""
-    return _forward(contract, contract.shown(held(operands)), attributes)["out"]
+    held = [x._array if isinstance(x, Tensor) else x for x in operands]
+    return _forward(contract, contract.shown(held), attributes)["out"]
 
 
 def in_float64(
