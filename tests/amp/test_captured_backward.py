@@ -145,13 +145,15 @@ def test_the_first_gradient_stays_what_it_is() -> None:
 
 
 def test_gradients_that_are_broadcast_can_be_changed() -> None:
-    x, c = mp.ones(3).requires_grad_(), mp.ones(())
-    backward = amp.capture_backward(lambda c: x.sum() * c)
+    x, y, c = mp.ones(3).requires_grad_(), mp.ones(3, 1).requires_grad_(), mp.ones(())
+    backward = amp.capture_backward(lambda c: x.sum() * c + (y.sum(1) * c).sum())
     for _ in range(2):
-        x.grad = None
+        x.grad = y.grad = None
         backward(c)
         assert x.grad is not None
+        assert y.grad is not None
         assert x.grad.mul_(2).tolist() == [2, 2, 2]
+        assert y.grad.mul_(2).tolist() == [[2], [2], [2]]
 
 
 def test_gradients_that_meet_are_rounded_as_they_come() -> None:

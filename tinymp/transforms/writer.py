@@ -250,13 +250,11 @@ class Writer:
         self._found = list(sums.values())
 
         names: list[str] = []
-        taken = [script.variables.get("g")]
+        taken = [script.variables["g"]] if self._found else []
         for operand, gradient, _ in self._found:
             name = gradient.as_values() if in_float32(operand) else gradient.as_storage()
             array = script.variables.get(name)
-            shared = array is not None and any(np.may_share_memory(array, x) for x in taken)
-            if array is None or array.base is not None or shared:
-                # So far it is only said how it is had, or someone else has its memory, too.
+            if array is None or not _is_own(array, taken):  # None: it is only said how it is had
                 own = script.new_name(gradient.name)
                 script.line(f"{own} = {name}" + ("" if array is None else ".copy()"))
                 name = own
@@ -302,6 +300,13 @@ def _names_of_parameters(record: Record) -> dict[Tensor, str]:
     for module in reversed(record.modes):  # the outermost come last, and overrule the others
         named |= {p: f"p_{name.replace('.', '_')}" for name, p in module.named_parameters()}
     return named
+
+
+def _is_own(array: Array, others: Sequence[Array]) -> bool:
+    """Whether an array is all that there is in its memory, and may be changed."""
+    whole = array.base is None or array.base.nbytes == array.nbytes
+    shared = any(np.may_share_memory(array, x) for x in others)
+    return bool(array.flags.writeable) and whole and not shared
 
 
 def _ask(question: Question, storage: Array) -> None:
