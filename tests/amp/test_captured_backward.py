@@ -134,6 +134,14 @@ def test_gradients_are_everyones_own(function: Any, expected: Any, dtype: Any) -
             assert b.grad.tolist() == expected[1]
 
 
+def test_gradients_keep_no_other_memory_alive() -> None:
+    x, y = mp.ones(3).requires_grad_(), mp.ones(5).requires_grad_()
+    amp.capture_backward(lambda c: (mp.cat([x, y]) * c).sum())(mp.ones(8))
+    for leaf in (x, y):
+        assert leaf.grad is not None
+        assert leaf.grad.storage.base.nbytes == leaf.grad.nbytes
+
+
 def test_the_first_gradient_stays_what_it_is() -> None:
     x = mp.ones(()).requires_grad_()
     backward = amp.capture_backward(lambda c: x + c)
