@@ -11,6 +11,7 @@ from tinymp.formats.decode import values_of
 from tinymp.formats.dtype import DType, dtype_of, float64
 from tinymp.formats.encode import round_to_storage
 from tinymp.formats.few import decode_few, encode_few, round_few
+from tinymp.formats.quiet import quietly
 from tinymp.formats.rounding import RoundingState
 from tinymp.formats.rule import Array
 
@@ -71,6 +72,8 @@ def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
     values = values_of(storage, dtype)
     if values.dtype == compute:
         return values
+    if values.dtype.itemsize < np.dtype(compute).itemsize:  # all of them fit
+        return quietly(values.astype, compute)
     return round_to_storage(values, dtype_of(compute), "nearest_even")
 
 
