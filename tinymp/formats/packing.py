@@ -72,7 +72,8 @@ def unpack(storage: Array, dtype: DType, compute: Any = np.float32) -> Array:
     values = values_of(storage, dtype)
     if values.dtype == compute:
         return values
-    if values.dtype.itemsize < np.dtype(compute).itemsize:  # all of them fit
+    widens = values.dtype.itemsize < np.dtype(compute).itemsize
+    if widens and isinstance(values, np.ndarray):  # all fit; but CuPy makes zeros of subnormals
         return quietly(values.astype, compute)
     return round_to_storage(values, dtype_of(compute), "nearest_even")
 
