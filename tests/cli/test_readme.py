@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tinymp as mp
 from tinymp.amp.policy import POLICIES
+from tinymp.nn.functional import cross_entropy
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,9 +42,22 @@ def test_the_example_trains() -> None:
 
 
 def test_the_program_is_that_of_the_example(capsys: pytest.CaptureFixture[str]) -> None:
-    _, example, program = blocks("python")
+    _, example, program, _ = blocks("python")
     exec(compile(example, "README.md", "exec"), {})
     assert capsys.readouterr().out == program + "\n"  # print adds one
+
+
+def test_the_captured_step_goes_on_where_the_lines_were() -> None:
+    first, *_, captured = blocks("python")
+    names: Any = {}
+    exec(compile(first, "README.md", "exec"), names)
+    model = names["model"]
+    names["loss_of"] = lambda x, y: cross_entropy(model(x.half()).float(), y)
+    names["loader"] = mp.data.DataLoader(mp.data.load_digits(), batch_size=32).epoch(1)
+    before = names["loss"].item()
+    exec(compile(captured, "README.md", "exec"), names)
+    assert names["loss"].item() < before
+    assert names["backward"].source.startswith("def forward(x, y, p_0_weight, ")
 
 
 def test_every_policy_it_names_exists() -> None:
