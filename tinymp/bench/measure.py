@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 # that had nothing to do is slower for a while, and caches are still another one's.
 _WARM_UP = 0.05
 
+_PARTS = 20  # of a turn, each timed by itself
+
 
 class Contestant(NamedTuple):
     """Someone who does the work of a race: a name, and a function that does the work once."""
@@ -134,11 +136,19 @@ def _warm_up(run: Callable[[], Any]) -> None:
 
 
 def _time(run: Callable[[], Any], calls: int) -> tuple[float, float]:
-    """Seconds of the clock and of the processor for one call, the mean of several."""
-    clock, processor = perf_counter(), process_time()
-    for _ in range(calls):
-        run()
-    return (perf_counter() - clock) / calls, (process_time() - processor) / calls
+    """Seconds of the clock and of the processor for one call, of so many at least.
+
+    The clock's are the median of several parts: what interrupts one of them does not count.
+    """
+    part = -(-calls // _PARTS)
+    parts = -(-calls // part)
+    clock, processor = [], process_time()
+    for _ in range(parts):
+        begin = perf_counter()
+        for _ in range(part):
+            run()
+        clock.append((perf_counter() - begin) / part)
+    return median(clock), (process_time() - processor) / (parts * part)
 
 
 def _calls(run: Callable[[], Any], turn: float) -> int:

@@ -21,7 +21,7 @@ Array = Any
 # the other, as BLAS does.)
 _LONGEST = 1024
 _KEPT = 1 << 14  # the longest vectors of ones that are worth their memory until the next sum
-_FEW = 1000  # elements whose maxima one call finds before argmax and what it needs are done
+_FEW = 40  # rows whose maxima one call finds before argmax and what it needs are done
 
 
 def sum_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
@@ -49,7 +49,7 @@ def sum_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 def max_along(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """What `np.max(x, axis, keepdims=keepdims)` computes; a NaN is the maximum of its row."""
-    if x.size < _FEW or not _has_short_rows(x, axis):
+    if not _has_short_rows(x, axis) or x.size <= _FEW * x.shape[-1]:
         return x.max(axis=axis, keepdims=keepdims)
     places = x.argmax(axis=-1, keepdims=keepdims)
     places += np.arange(0, x.size, x.shape[-1]).reshape(places.shape)
