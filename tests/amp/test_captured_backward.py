@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -299,6 +300,33 @@ def test_what_cannot_be_repeated_is_refused() -> None:
         backward(np.ones(3))
     with pytest.raises(TypeError, match="given a Tensor; it takes a function"):
         amp.capture_backward(w)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="given a Linear where it takes MasterWeights: capture_b"):
+        amp.capture_backward(lambda x: x, nn.Linear(2, 2))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="given a MasterWeights where it takes GradScaler: capture"):
+        amp.capture_backward(lambda x: x, None, amp.MasterWeights([w]))  # type: ignore[arg-type]
+
+
+def test_a_weight_is_a_number_in_any_form() -> None:
+    w = mp.ones(3).requires_grad_()
+    backward = amp.capture_backward(lambda x: (x * w).sum())
+    for weight in (0.5, np.float32(0.5), mp.tensor(0.5)):
+        w.grad = None
+        backward(mp.ones(3), weight=weight)
+        assert w.grad is not None
+        assert w.grad.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_a_copy_has_masters_of_its_own() -> None:
+    model, masters, _, backward = setting(amp.capture_backward)
+    backward(mp.randn(4, 3).half())
+    before = bits(masters.parameters()[0].grad)
+    together = copy.deepcopy({"model": model, "masters": masters})
+    other = amp.capture_backward(
+        lambda x: together["model"](x).float().square().mean(), together["masters"]
+    )
+    other(mp.randn(4, 3).half())
+    assert bits(masters.parameters()[0].grad) == before
+    assert bits(together["masters"].parameters()[0].grad) != before
 
 
 def test_gradients_for_masters_never_become_words() -> None:

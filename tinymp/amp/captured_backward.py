@@ -65,6 +65,12 @@ class CapturedBackward:
         masters: MasterWeights | None,
         scaler: GradScaler | None,
     ) -> None:
+        for given, wanted in ((masters, MasterWeights), (scaler, GradScaler)):
+            if not isinstance(given, wanted | None):
+                raise TypeError(
+                    f"capture_backward was given a {type(given).__name__} where it takes "
+                    f"{wanted.__name__}: capture_backward(loss_of, masters, scaler)"
+                )
         self._masters = masters
         self._scaler = scaler or GradScaler(enabled=False)
         self._master_of = {p: master for p, master in masters.own_pairs()} if masters else {}
@@ -78,6 +84,7 @@ class CapturedBackward:
         return self._ways.source
 
     def __call__(self, *arguments: Tensor, weight: float = 1.0) -> Tensor:
+        weight = float(weight)
         if OBSERVERS.get() or CAPTURE.get() is not None:
             return self._line_by_line(arguments, weight)  # they are to see what it does
         way = self._ways.of_call(arguments)

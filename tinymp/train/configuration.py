@@ -63,7 +63,7 @@ class Configuration:
         seed: of the initial parameters and the order of the data, 0 to 2**64 - 1.
         device: "cpu" or "cuda".
         capture: record a step once and repeat it: on a GPU as a CUDA graph, on a CPU the loss and
-            its gradients as plain NumPy (`mp.capture`).
+            its gradients as plain NumPy (`amp.capture_backward`).
     """
 
     data: str = "digits"

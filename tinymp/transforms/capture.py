@@ -49,7 +49,8 @@ def capture(function: Callable[..., Tensor]) -> Captured:
     without `capture`, and the result of a call is like that of one operation: it may be scaled,
     added, or go on into others.
 
-    What it did is written down as plain NumPy, which `capture(function).source` shows.
+    What it did is written down as plain NumPy, which `capture(function).source` shows. In a
+    training step with master weights or loss scaling, `amp.capture_backward` goes further.
 
     What is not an operation on tensors happens while the function is captured, and not again:
     Python's control flow, numbers, lists. So the function is captured once more when arguments
