@@ -218,7 +218,7 @@ def _nearest_in_float16(x: Array) -> Array | None:
     if power.item(power.argmax()) >= _LARGEST_POWER:
         return None  # it may overflow, or be infinite or NaN
     np.maximum(power, _SMALLEST_POWER, out=power)
-    anchor = power.view(np.float32)
+    anchor = power.view(_FLOAT32)
     anchor *= _TO_ANCHOR
     rounded = np.asarray(x + anchor)
     rounded -= anchor
