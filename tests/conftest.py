@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # Workers already fill the cores, so BLAS gets one thread in each. It reads this when it is loaded,
 # which is why the imports below come second.
@@ -56,3 +57,30 @@ def device(request: pytest.FixtureRequest) -> str:
     except RuntimeError as missing:
         pytest.skip(str(missing))
     return name
+
+
+@pytest.fixture(params=["mlp", "wide mlp", "convnet", "gpt"])
+def small_model(request: pytest.FixtureRequest) -> Callable[[], tuple[Any, Callable[[], Any]]]:
+    """Give what makes a model, new each time, and what draws a batch for it: inputs and labels."""
+    import tinymp as mp
+    from tinymp import models
+
+    make: dict[str, Callable[[], tuple[Any, Callable[[], Any]]]] = {
+        "mlp": lambda: (
+            models.MLP(8, (16,), 5),
+            lambda: (mp.randn(6, 8), mp.randint(0, 5, (6,))),
+        ),
+        "wide mlp": lambda: (  # its arrays are too long to stay decoded
+            models.MLP(150, (130,), 5),
+            lambda: (mp.randn(140, 150), mp.randint(0, 5, (140,))),
+        ),
+        "convnet": lambda: (
+            models.ConvNet(blocks=1),
+            lambda: (mp.randn(3, 1, 8, 8), mp.randint(0, 10, (3,))),
+        ),
+        "gpt": lambda: (
+            models.GPT(vocabulary=7, context=5, layers=1, heads=2, width=8),
+            lambda: (mp.randint(0, 7, (2, 5)), mp.randint(0, 7, (2, 5))),
+        ),
+    }
+    return make[request.param]

@@ -217,8 +217,8 @@ assert lines_1_and_2.source.split("def backward")[1].count("representable(") == 
 
 # %% [markdown]
 # Six: one for each tensor in FP16 that gets a gradient, which are the logits, the hidden activations, two
-# weights and two biases. The gradients are those of the lines, bit for bit, in about half the time on a
-# network as small as this: what is gone is Python. `tinymp train --capture` trains so.
+# weights and two biases. The gradients are those of the lines, bit for bit, in less time, for what is gone
+# is Python. `tinymp train --capture` trains so.
 #
 # ## A skipped step changes nothing
 #

@@ -73,9 +73,8 @@ class CapturedBackward:
                 )
         self._masters = masters
         self._scaler = scaler or GradScaler(enabled=False)
-        self._master_of = {p: master for p, master in masters.own_pairs()} if masters else {}
+        self._master_of = {} if masters is None else dict(masters.own_pairs("capture_backward"))
         self._ways = Ways(loss_of, self._has_master)
-        self._first: tuple[Any, Array] = (None, None)
         update_wrapper(self, loss_of, updated=())
 
     @property
@@ -118,18 +117,16 @@ class CapturedBackward:
 
     def _has_master(self, x: Tensor) -> bool:
         """Whether a tensor's gradient goes to a master of its own."""
-        masters = self._masters
-        return masters is not None and any(x is p for p, _ in masters.own_pairs())
+        if self._masters is not None:
+            self._masters.own_pairs("capture_backward")  # which have not been converted since
+        return x in self._master_of
 
     def _gradient_of_loss(self, shape: Any, dtype: DType, scale: float, weight: float) -> Array:
         """What backward through `scale(loss * weight)` finds, one factor after the other."""
-        rounding = active_rounding()
-        asked = shape, dtype, scale, weight, rounding
-        if self._first[0] != asked:
-            compute = compute_type(dtype)
-            g = rounded(np.ones(shape, compute), dtype, rounding)
-            for factor in (scale, weight):
+        compute, rounding = compute_type(dtype), active_rounding()
+        g = rounded(np.ones(shape, compute), dtype, rounding)
+        for factor in (scale, weight):
+            if factor != 1:
                 product = quietly(np.multiply, unpack(g, dtype, compute), factor)
                 g = rounded(product, dtype, rounding)
-            self._first = asked, g
-        return self._first[1]
+        return g

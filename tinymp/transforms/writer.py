@@ -40,8 +40,8 @@ class Program:
         source: the text of `forward` and `backward`.
         forward: from the storages of the operands to that of the result, and what backward needs.
         backward: from the gradient of the result, and what forward left, to those of operands, as
-            storage. With a function `in_float32`, each operand gets one gradient, in memory of its
-            own, and those for which it is true get it as float32 values.
+            storage, each in memory of its own. With a function `in_float32`, each operand gets one
+            gradient, and those for which it is true get it as float32 values.
         from_outside: the operands that come after the arguments.
         wanted: which operand each gradient belongs to; without `in_float32` one may get several,
             which are added up in this order.
@@ -106,10 +106,9 @@ class Writer:
         result = self._variables[record.place].as_storage()
         forward, script.lines = script.lines, []
         self._write_way_back()
-        if self._in_float32 is None:
-            found = [gradient.as_storage() for _, gradient, _ in self._found]
-        else:
-            found = self._write_sums(self._in_float32)
+        if self._in_float32 is not None:
+            self._add_up()
+        found = self._write_gradients()
         backward = script.lines
 
         there = ({*parameters} | names_assigned_in(forward)) & names_in(backward)
@@ -229,8 +228,6 @@ class Writer:
             is_exact = is_exact and arrived.dtype is dtype
             gradient = rounded(script, name, dtype, node.rounding, is_exact, moves)
             if isinstance(source, Tensor):
-                if self._in_float32 is None and self._are_one(gradient, arrived):
-                    script.line(f"{name} = {name}.copy()")  # who gets it may change it
                 self._found.append((source, gradient, node.rounding))
                 if dtype.itemsize < 4 and node.rounding not in self._roundings:
                     self._roundings.append(node.rounding)
@@ -239,9 +236,8 @@ class Writer:
             else:
                 gradients[source] = gradient
 
-    def _write_sums(self, in_float32: Callable[[Tensor], bool]) -> list[str]:
-        """Add up the gradients of each operand, in the order in which they came: their names."""
-        script = self._script
+    def _add_up(self) -> None:
+        """Add up the gradients of each operand, in the order in which they came."""
         sums: dict[Tensor, tuple[Tensor, Variable, RoundingState]] = {}
         for operand, gradient, rounding in self._found:
             if operand in sums:
@@ -249,10 +245,14 @@ class Writer:
             sums[operand] = operand, gradient, rounding
         self._found = list(sums.values())
 
+    def _write_gradients(self) -> list[str]:
+        """Names of the gradients as `backward` gives them: who gets one may change it."""
+        script = self._script
         names: list[str] = []
         taken = [script.variables["g"]] if self._found else []
         for operand, gradient, _ in self._found:
-            name = gradient.as_values() if in_float32(operand) else gradient.as_storage()
+            decoded = self._in_float32 is not None and self._in_float32(operand)
+            name = gradient.as_values() if decoded else gradient.as_storage()
             array = script.variables.get(name)
             if array is None or not _is_own(array, taken):  # None: it is only said how it is had
                 own = script.new_name(gradient.name)
@@ -279,10 +279,6 @@ class Writer:
         name, compute = self._script.new_name(f"{x.name}_sum"), compute_type(x.dtype)
         self._script.line(f"{name} = {x.as_values(compute)} + {y.as_values(compute)}")
         return rounded(self._script, name, x.dtype, rounding, is_exact=False, moves=False)
-
-    def _are_one(self, x: Variable, y: Variable) -> bool:
-        found = self._script.variables
-        return x.storage != "" and found[x.storage] is found.get(y.storage)
 
     # Names
 
