@@ -249,7 +249,7 @@ class Writer:
         """Names of the gradients as `backward` gives them: who gets one may change it."""
         script = self._script
         names: list[str] = []
-        taken = [script.variables["g"]] if self._found else []
+        taken: list[Array] = []
         for operand, gradient, _ in self._found:
             decoded = self._in_float32 is not None and self._in_float32(operand)
             name = gradient.as_values() if decoded else gradient.as_storage()
